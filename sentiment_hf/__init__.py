@@ -1,0 +1,58 @@
+"""Sentiment LSTMs for the Hugging Face Hub: load, use, train and look inside.
+
+Names are imported when they are first used: prediction needs neither `datasets` nor a
+metrics library.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from sentiment_hf.version import __version__
+
+if TYPE_CHECKING:
+    from sentiment_hf.batching import make_loader
+    from sentiment_hf.data import load_reviews
+    from sentiment_hf.errors import SentimentError
+    from sentiment_hf.evaluation import evaluate
+    from sentiment_hf.network import LSTMConfig
+    from sentiment_hf.pipeline import SentimentPipeline
+    from sentiment_hf.pretrained import LSTMForSequenceClassification
+    from sentiment_hf.tokenization import train_tokenizer
+    from sentiment_hf.training.classifier import train
+
+_HOMES = {
+    "LSTMConfig": "network",
+    "LSTMForSequenceClassification": "pretrained",
+    "SentimentError": "errors",
+    "SentimentPipeline": "pipeline",
+    "evaluate": "evaluation",
+    "load_reviews": "data",
+    "make_loader": "batching",
+    "train": "training.classifier",
+    "train_tokenizer": "tokenization",
+}
+
+__all__ = [
+    "LSTMConfig",
+    "LSTMForSequenceClassification",
+    "SentimentError",
+    "SentimentPipeline",
+    "__version__",
+    "evaluate",
+    "load_reviews",
+    "make_loader",
+    "train",
+    "train_tokenizer",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,266 @@
+"""Batches: token ids of many texts, cut, grouped by length and padded."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from sentiment_hf.tokenization import PAD_ID, tokenize_split
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from tokenizers import Tokenizer
+
+# Batches are cut from windows of this many batches sorted by length: little padding, and
+# still another mixture of rows in every epoch.
+WINDOW_BATCHES = 50
+HEAD_SHARE = 0.25
+
+
+def cut(ids: np.ndarray, max_length: int | None) -> np.ndarray:
+    """Keeps the head (a quarter) and the tail (three quarters) of a text that is too long."""
+    if max_length is None or len(ids) <= max_length:
+        return ids
+    head = int(max_length * HEAD_SHARE)
+    return np.concatenate([ids[:head], ids[len(ids) - (max_length - head) :]])
+
+
+def pad_rows(rows: list[np.ndarray], seq: int | None = None, side: str = "right") -> np.ndarray:
+    """Rows of ids as one array `(batch, seq)`, `seq` being the longest row unless given."""
+    padded = np.full((len(rows), seq or max(map(len, rows))), PAD_ID, dtype=np.int64)
+    for line, row in zip(padded, rows, strict=True):
+        if side == "right":
+            line[: len(row)] = row
+        else:
+            line[len(line) - len(row) :] = row
+    return padded
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What an objective gets.
+
+    Attributes:
+        input_ids: `(batch, seq)`, padded on the right.
+        attention_mask: `(batch, seq)`, true where a word stands.
+        labels: target probabilities, `(batch,)` of the second of two labels or
+            `(batch, num_labels)`; None for text without labels.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    labels: Tensor | None = None
+
+    def to(self, device: torch.device) -> "Batch":
+        return Batch(
+            self.input_ids.to(device, non_blocking=True),
+            self.attention_mask.to(device, non_blocking=True),
+            None if self.labels is None else self.labels.to(device, non_blocking=True),
+        )
+
+
+@dataclass(frozen=True)
+class EncodedRows:
+    """Token ids of many texts in one flat array: 4 bytes a word, rows in constant time.
+
+    Attributes:
+        tokens: all ids, `(total words,)`.
+        starts, ends: where each row begins and ends, `(rows,)`.
+        labels: target probabilities as in `Batch`, `(rows,)` or `(rows, num_labels)`.
+    """
+
+    tokens: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+    labels: np.ndarray | None = None
+
+    @classmethod
+    def from_split(
+        cls, split: "Dataset", tokenizer: "Tokenizer", num_labels: int | None
+    ) -> "EncodedRows":
+        """Tokenizes a split with the columns `text` and `label` (as `load_reviews` gives it).
+
+        Args:
+            num_labels: how many labels the network knows; None leaves the labels aside.
+        """
+        columns = tokenize_split(split, tokenizer).with_format("arrow")[:]
+        ids = columns["input_ids"].combine_chunks()
+        lengths = np.asarray(ids.value_lengths(), dtype=np.int64)
+        ends = np.cumsum(lengths)
+        labels = None
+        if num_labels is not None:
+            values = np.asarray(columns["label"])
+            labels = target_probabilities(values, num_labels)
+        return cls(ids.flatten().to_numpy().astype(np.int32), ends - lengths, ends, labels)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return self.tokens[self.starts[row] : self.ends[row]]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return self.ends - self.starts
+
+    def windows(self, length: int) -> "EncodedRows":
+        """The same texts cut into pieces of at most `length` words, each a row of its own."""
+        pieces = -(-self.lengths // length)
+        offsets = np.arange(pieces.sum()) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+        starts = np.repeat(self.starts, pieces) + offsets * length
+        ends = np.minimum(starts + length, np.repeat(self.ends, pieces))
+        return EncodedRows(self.tokens, starts, ends)
+
+
+def target_probabilities(values: np.ndarray, num_labels: int) -> np.ndarray:
+    """Class ids or soft labels as target probabilities, `(rows,)` or `(rows, num_labels)`."""
+    if num_labels == 2:
+        return values.astype(np.float32)
+    return np.eye(num_labels, dtype=np.float32)[values.astype(np.int64)]
+
+
+class TrainingBatches:
+    """The batches of every epoch: shuffled, grouped by length, the same for the same seed.
+
+    Args:
+        rows: the texts.
+        batch_size: rows per batch, over all processes.
+        max_length: longer rows keep head and tail.
+        crop_share: this share of the rows shows a random piece of its text instead, so that
+            the network also learns to judge a sentence or two.
+        rank, world: this process and how many there are; each takes its part of every batch.
+    """
+
+    SHORTEST_CROP = 8
+
+    def __init__(
+        self,
+        rows: EncodedRows,
+        batch_size: int,
+        *,
+        max_length: int | None = None,
+        crop_share: float = 0.0,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.rows = rows
+        self.batch_size = batch_size
+        self.max_length = max_length
+        self.crop_share = crop_share
+        self.seed = seed
+        self.rank = rank
+        self.world = world
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+    def plan(self, epoch: int) -> list[np.ndarray]:
+        """The row numbers of each batch of an epoch."""
+        generator = np.random.default_rng((self.seed, epoch))
+        order = generator.permutation(len(self.rows))
+        window = self.batch_size * WINDOW_BATCHES
+        batches = []
+        for start in range(0, len(order), window):
+            part = order[start : start + window]
+            part = part[np.argsort(self.rows.lengths[part], kind="stable")]
+            batches += [part[i : i + self.batch_size] for i in range(0, len(part), self.batch_size)]
+        return [batches[i] for i in generator.permutation(len(batches))]
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from batch `start` on."""
+        for number, rows in enumerate(self.plan(epoch)):
+            if number >= start:
+                generator = np.random.default_rng((self.seed, epoch, number))
+                yield self.make(rows, generator)
+
+    def make(self, rows: np.ndarray, generator: np.random.Generator) -> Batch:
+        cropped = generator.random(len(rows)) < self.crop_share
+        chances = generator.random((len(rows), 2))
+        mine = slice(self.rank, None, self.world)
+        texts = []
+        for row, crop, chance in zip(rows[mine], cropped[mine], chances[mine], strict=True):
+            ids = self.rows[row]
+            texts.append(self._crop(ids, chance) if crop else cut(ids, self.max_length))
+        labels = self.rows.labels
+        return make_batch(texts, None if labels is None else labels[rows[mine]])
+
+    def _crop(self, ids: np.ndarray, chance: np.ndarray) -> np.ndarray:
+        longest = min(len(ids), self.max_length or len(ids))
+        if longest <= self.SHORTEST_CROP:
+            return ids
+        # Lengths are spread evenly over their logarithm: as many of 10 to 20 as of 100 to 200.
+        length = int(self.SHORTEST_CROP * (longest / self.SHORTEST_CROP) ** chance[0])
+        start = int(chance[1] * (len(ids) - length + 1))
+        return ids[start : start + length]
+
+
+def make_batch(texts: list[np.ndarray], labels: np.ndarray | None = None) -> Batch:
+    input_ids = torch.from_numpy(pad_rows(texts))
+    lengths = torch.tensor([len(ids) for ids in texts])
+    mask = torch.arange(input_ids.shape[1]) < lengths[:, None]
+    return Batch(input_ids, mask, None if labels is None else torch.from_numpy(labels))
+
+
+def inference_batches(
+    rows: EncodedRows | list[np.ndarray],
+    max_length: int | None,
+    words_per_batch: int,
+    batch_size: int | None = None,
+) -> Iterator[tuple[np.ndarray, Batch]]:
+    """Batches of rows of like length, each of about `words_per_batch` words, with row numbers."""
+    texts = [cut(rows[i], max_length) for i in range(len(rows))]
+    lengths = np.array([len(ids) for ids in texts], dtype=np.int64)
+    order = np.argsort(lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        end = start + 1
+        # Rows rise in length, so the last row that fits decides what the batch costs.
+        while (
+            end < len(order)
+            and lengths[order[end]] * (end + 1 - start) <= words_per_batch
+            and (batch_size is None or end - start < batch_size)
+        ):
+            end += 1
+        chosen = order[start:end]
+        yield chosen, make_batch([texts[i] for i in chosen])
+        start = end
+
+
+def make_loader(
+    split: "Dataset",
+    tokenizer: "Tokenizer",
+    *,
+    batch_size: int = 50,
+    max_length: int = 200,
+    shuffle: bool = True,
+    seed: int = 0,
+) -> DataLoader:
+    """The article's loader: `x, y = next(iter(make_loader(...)))`.
+
+    Args:
+        split: with the columns `text` and `label`, as `load_reviews` gives it.
+
+    Returns:
+        A loader of `x` `(batch, max_length)`, word ids aligned to the right, and `y` `(batch,)`,
+        class ids or soft labels.
+    """
+    rows = EncodedRows.from_split(split, tokenizer, num_labels=None)
+    labels = np.asarray(split["label"])
+
+    def collate(numbers: list[int]) -> tuple[Tensor, Tensor]:
+        texts = [cut(rows[number], max_length) for number in numbers]
+        x = torch.from_numpy(pad_rows(texts, max_length, side="left"))
+        return x, torch.from_numpy(labels[numbers])
+
+    return DataLoader(
+        range(len(rows)),  # type: ignore[arg-type]
+        batch_size=batch_size,
+        shuffle=shuffle,
+        generator=torch.Generator().manual_seed(seed),
+        collate_fn=collate,
+    )

@@ -1,0 +1,97 @@
+"""The model card: rendered from what was measured and written down, and from nothing else."""
+
+from pathlib import Path
+from typing import Any
+
+from sentiment_hf.checkpoint import (
+    CARD_FILE,
+    EVALUATION_FILE,
+    FIGURES_FOLDER,
+    TRAINING_FILE,
+    read_config,
+)
+from sentiment_hf.files import read_json, write_text
+
+TEMPLATE = Path(__file__).parent / "card_template.md"
+IMDB_IDS = ("imdb", "stanfordnlp/imdb")
+HUB_IMDB = "stanfordnlp/imdb"
+METRICS = ("accuracy", "precision", "recall", "f1", "roc_auc", "log_loss", "ece")
+HUB_METRICS = ("accuracy", "precision", "recall", "f1", "roc_auc")
+
+
+def write_card(folder: Path, repo_id: str | None = None) -> None:
+    """Renders the card of a checkpoint folder from its files.
+
+    Args:
+        repo_id: where the checkpoint lives on the Hub, if it does.
+    """
+    write_text(folder / CARD_FILE, render_card(folder, repo_id))
+
+
+def render_card(folder: Path, repo_id: str | None = None) -> str:
+    from huggingface_hub import ModelCard
+
+    config = read_config(folder)
+    training = _read_if_there(folder / TRAINING_FILE)
+    results = _read_if_there(folder / EVALUATION_FILE)
+    figures = sorted(path.name for path in (folder / FIGURES_FOLDER).glob("*.png"))
+    name = repo_id.split("/")[-1] if repo_id else folder.resolve().name
+    card = ModelCard.from_template(
+        _card_data(name, training, results),
+        template_path=str(TEMPLATE),
+        name=name,
+        model=repo_id or folder.resolve().name,
+        config=config,
+        labels=" and ".join(f"`{label}`" for label in config.label_names),
+        training=training,
+        results=results,
+        metrics=[
+            (metric, results[metric]) for metric in METRICS if results.get(metric) is not None
+        ],
+        figures=figures,
+    )
+    return str(card)
+
+
+def _read_if_there(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.exists() else {}
+
+
+def _hub_id(dataset: str | None) -> str | None:
+    """The Hub id of a data set, where its name gives one away."""
+    if dataset in IMDB_IDS:
+        return HUB_IMDB
+    return dataset if dataset and dataset.count("/") == 1 else None
+
+
+def _card_data(name: str, training: dict[str, Any], results: dict[str, Any]) -> Any:
+    from huggingface_hub import EvalResult, ModelCardData
+
+    hub_id = _hub_id(training.get("data", {}).get("dataset"))
+    evaluated = _hub_id(results.get("dataset")) or results.get("dataset")
+    eval_results = [
+        EvalResult(
+            task_type="text-classification",
+            task_name="Text Classification",
+            dataset_type=evaluated,
+            dataset_name=evaluated,
+            dataset_split=results["split"],
+            dataset_revision=results.get("revision"),
+            metric_type=metric,
+            metric_value=round(results[metric], 4),
+        )
+        for metric in HUB_METRICS
+        if evaluated and results.get(metric) is not None
+    ]
+    return ModelCardData(
+        language="en" if hub_id == HUB_IMDB else None,
+        license="apache-2.0" if hub_id == HUB_IMDB else None,
+        library_name="sentiment-hf",
+        pipeline_tag="text-classification",
+        tags=["lstm", "sentiment-analysis", "model_hub_mixin", "pytorch_model_hub_mixin"],
+        datasets=[hub_id] if hub_id else None,
+        metrics=["accuracy", "f1"] if eval_results else None,
+        model_name=name if eval_results else None,
+        eval_results=eval_results or None,
+        ignore_metadata_errors=False,
+    )

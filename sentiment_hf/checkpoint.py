@@ -1,0 +1,218 @@
+"""A checkpoint folder: its file names, how it is written, and a load that trusts nothing."""
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+
+from sentiment_hf.errors import SentimentError
+from sentiment_hf.files import read_json, recover_folder, write_json
+from sentiment_hf.network import LSTMClassifier, LSTMConfig
+from sentiment_hf.tokenization import PAD_TOKEN, UNK_TOKEN, tokenizer_config
+from sentiment_hf.version import __version__
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+TOKENIZER_FILE = "tokenizer.json"
+TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
+CARD_FILE = "README.md"
+TRAINING_FILE = "training.json"
+EVALUATION_FILE = "eval_results.json"
+FIGURES_FOLDER = "figures"
+
+# What builds the network; without one of them a folder is no checkpoint.
+REQUIRED_FILES = (CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE)
+# All that is ever published.
+PUBLISHED_FILES = (
+    *REQUIRED_FILES,
+    TOKENIZER_CONFIG_FILE,
+    CARD_FILE,
+    TRAINING_FILE,
+    EVALUATION_FILE,
+    f"{FIGURES_FOLDER}/*.png",
+)
+
+REFERENCE_FOLDER = Path(__file__).parent / "reference"
+REFERENCE_NAME = "reference"
+
+# What a tokenizer file may be made of: each piece works word by word on any text. Others,
+# such as a damaged `Precompiled` map, bring the whole process down.
+NORMALIZERS = {"Sequence", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "Replace", "StripAccents"}
+PRE_TOKENIZERS = {"Sequence", "Split", "Whitespace", "WhitespaceSplit", "Punctuation", "Digits"}
+_STORED_DTYPES = {"float32": torch.float32, "float16": torch.float16}
+
+NetworkT = TypeVar("NetworkT", bound=LSTMClassifier)
+
+
+def find_checkpoint(model: str | Path | None) -> Path:
+    """The folder of a MODEL: the reference checkpoint or a local checkpoint folder.
+
+    Raises:
+        SentimentError: there is none.
+    """
+    folder = Path(model) if model is not None else REFERENCE_FOLDER
+    if is_checkpoint(folder):
+        return folder
+    if model == REFERENCE_NAME:
+        return REFERENCE_FOLDER
+    if folder.is_dir():
+        raise SentimentError(f"The folder {model} holds no checkpoint: it has no config.json.")
+    raise SentimentError(f"The model {str(model)!r} does not exist: there is no such folder.")
+
+
+def is_checkpoint(folder: Path) -> bool:
+    recover_folder(folder)
+    return (folder / CONFIG_FILE).exists()
+
+
+def write_network(folder: Path, network: LSTMClassifier) -> None:
+    """Writes `config.json` and `model.safetensors`, the weights in the configuration's `dtype`."""
+    config = network.config
+    stored = {
+        name: tensor.detach().to("cpu", _STORED_DTYPES[config.dtype]).contiguous()
+        for name, tensor in network.state_dict().items()
+    }
+    write_json(folder / CONFIG_FILE, {**config.to_dict(), "sentiment_hf_version": __version__})
+    save_file(stored, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+
+
+def write_tokenizer(folder: Path, tokenizer: Tokenizer, max_length: int | None) -> None:
+    tokenizer.save(str(folder / TOKENIZER_FILE))
+    write_json(folder / TOKENIZER_CONFIG_FILE, tokenizer_config(max_length))
+
+
+def read_config(folder: Path) -> LSTMConfig:
+    """Reads `config.json`; see `LSTMConfig.from_dict` for what is refused."""
+    recover_folder(folder)
+    return _named(
+        folder, CONFIG_FILE, lambda: LSTMConfig.from_dict(read_json(folder / CONFIG_FILE))
+    )
+
+
+def _named(folder: Path, name: str, read: Any) -> Any:
+    try:
+        return read()
+    except SentimentError as error:
+        if str(folder) in str(error):
+            raise
+        raise SentimentError(f"{folder / name}: {error}", exit_status=error.exit_status) from None
+
+
+def read_network(folder: Path, config: LSTMConfig, kind: type[NetworkT]) -> NetworkT:
+    """Builds the network with the weights of a folder, strictly, in float32 on the CPU.
+
+    The names and shapes in the weights' header are compared with the configuration before any
+    memory is taken, so the memory is bounded by the size of the file.
+
+    Raises:
+        SentimentError: the file is missing or damaged, a tensor is missing, foreign, of another
+            shape than the configuration says, or holds numbers that are not finite.
+    """
+    path = folder / WEIGHTS_FILE
+    with torch.device("meta"):
+        network = kind(config)
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    tensors = read_tensors(path, expected)
+    network.load_state_dict(tensors, assign=True)
+    return network.eval()
+
+
+def read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
+    """Reads exactly the tensors that are expected, as float32."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            _compare(path, expected, found)
+            tensors = {name: file.get_tensor(name) for name in expected}
+    except FileNotFoundError:
+        raise SentimentError(f"{path.parent} has no {path.name}.") from None
+    except (SafetensorError, OSError) as error:
+        raise SentimentError(f"{path} is damaged: {str(error)[:120]}") from None
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            raise SentimentError(f"{path}: {name} holds {tensor.dtype}, not weights.")
+        # The file is mapped into memory: a copy stays what it is when the file changes.
+        tensors[name] = tensor.to(torch.float32, copy=True)
+        if not torch.isfinite(tensors[name]).all():
+            raise SentimentError(f"{path}: {name} holds numbers that are not finite.")
+    return tensors
+
+
+def _compare(path: Path, expected: dict[str, Any], found: dict[str, Any]) -> None:
+    for name, shape in expected.items():
+        if name not in found:
+            raise SentimentError(f"{path} has no tensor {name!r}, which its config.json asks for.")
+        if found[name] != shape:
+            raise SentimentError(
+                f"{path}: {name} has the shape {found[name]}, but config.json asks for {shape}."
+            )
+    foreign = sorted(set(found) - set(expected))
+    if foreign:
+        raise SentimentError(
+            f"{path} has a tensor {foreign[0][:80]!r}, for which config.json has no place."
+        )
+
+
+def read_tokenizer(folder: Path, config: LSTMConfig) -> Tokenizer:
+    """Reads `tokenizer.json` after looking at all that could hurt.
+
+    Raises:
+        SentimentError: the file is missing, damaged, no word-level tokenizer, or its ids do not
+            fit the embedding.
+    """
+    path = folder / TOKENIZER_FILE
+    content = read_json(path)
+    problem = _tokenizer_problem(content, config)
+    if problem:
+        raise SentimentError(f"{path}: {problem}.")
+    try:
+        return Tokenizer.from_str(json.dumps(content))
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # A panic in the library is no Exception.
+        raise SentimentError(f"{path} could not be read: {str(error)[:120]}") from None
+
+
+def _tokenizer_problem(content: dict[str, Any], config: LSTMConfig) -> str | None:
+    model = content.get("model")
+    if not isinstance(model, dict) or model.get("type") != "WordLevel":
+        return "its model is not of the type WordLevel"
+    vocabulary = model.get("vocab")
+    if not isinstance(vocabulary, dict):
+        return "its vocab is not an object"
+    ids = list(vocabulary.values())
+    if not all(type(i) is int for i in ids) or sorted(ids) != list(range(len(ids))):
+        return "the ids of its vocab are not the numbers from 0 on, each once"
+    if len(ids) != config.vocab_size:
+        return (
+            f"its vocab has {len(ids)} words, but config.json's vocab_size is {config.vocab_size}"
+        )
+    if model.get("unk_token") != UNK_TOKEN:
+        return f"its unk_token is not {UNK_TOKEN}"
+    for token, token_id in ((PAD_TOKEN, config.pad_token_id), (UNK_TOKEN, config.unk_token_id)):
+        if vocabulary.get(token) != token_id:
+            return f"its id of {token} is not the {token_id} of config.json"
+    for part in ("truncation", "padding", "post_processor", "decoder", "added_tokens"):
+        if content.get(part):
+            return f"it sets {part}, which a checkpoint's tokenizer leaves to config.json"
+    for part, allowed in (("normalizer", NORMALIZERS), ("pre_tokenizer", PRE_TOKENIZERS)):
+        for kind in _piece_types(content.get(part)):
+            if kind not in allowed:
+                return f"its {part} has a piece of the type {kind!r:.60}"
+    return None
+
+
+def _piece_types(piece: Any) -> list[Any]:
+    if piece is None:
+        return []
+    if not isinstance(piece, dict):
+        return [piece]
+    inner = piece.get("normalizers") or piece.get("pretokenizers") or []
+    below = (
+        [kind for part in inner for kind in _piece_types(part)] if isinstance(inner, list) else []
+    )
+    return [piece.get("type"), *below]

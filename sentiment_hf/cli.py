@@ -1,0 +1,228 @@
+"""The command `sentiment-hf`: options, sentences and exit statuses; the work is done elsewhere."""
+
+import functools
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sentiment_hf.errors import SentimentError
+from sentiment_hf.version import __version__
+
+LINES_AT_ONCE = 4096
+
+# torch.autocast and tokenizers warn about things that are no concern of the user's.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+
+
+class _SentenceGroup(click.Group):
+    """Ends every failure with one sentence and the right exit status."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        try:
+            sys.exit(super().main(*args, **{**kwargs, "standalone_mode": False}) or 0)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.ctx.get_help(), err=True)
+            sys.exit(2)
+        except click.ClickException as error:
+            message = error.format_message()
+            if isinstance(error, click.NoSuchOption):
+                message += " A text that begins with '-' goes after '--'."
+            _fail(message, 2)
+        except SentimentError as error:
+            _fail(str(error), error.exit_status)
+        except (KeyboardInterrupt, click.Abort):
+            _fail("interrupted", 130)
+        except BrokenPipeError:
+            # The reader of our output has seen enough; nothing more can be written there.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+        except Exception as error:
+            if os.environ.get("SENTIMENT_HF_DEBUG"):
+                raise
+            _fail(f"{type(error).__name__}: {error}", 1)
+
+
+def _fail(message: str, exit_status: int) -> None:
+    sentence = " ".join(message.split())
+    click.echo(f"error: {sentence}", err=True)
+    sys.exit(exit_status)
+
+
+@click.group(cls=_SentenceGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def main() -> None:
+    """Small sentiment classifiers: train, measure, use and share LSTMs."""
+
+
+def _options(*options: Callable[..., Any]) -> Callable[[Any], Any]:
+    def decorate(function: Any) -> Any:
+        return functools.reduce(
+            lambda decorated, option: option(decorated), options[::-1], function
+        )
+
+    return decorate
+
+
+class _LabelMap(click.ParamType):
+    name = "a=b,..."
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> dict[str, str]:
+        from sentiment_hf.labels import parse_label_map
+
+        return value if isinstance(value, dict) else parse_label_map(value)
+
+
+POSITIVE = click.IntRange(min=1)
+RATE = click.FloatRange(min=0, min_open=True)
+
+model_option = click.option(
+    "--model", metavar="MODEL", help="A checkpoint folder [default: the reference checkpoint]."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")
+compute_options = _options(
+    click.option("--device", metavar="NAME", help="cpu, cuda, mps [default: the best one here]."),
+    click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="Precision."),
+    click.option("--batch-size", type=POSITIVE, help="Texts in one batch."),
+    click.option("--quiet", is_flag=True, help="No progress and no messages."),
+)
+seed_option = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+dataset_argument = click.argument("dataset", default="stanfordnlp/imdb")
+reading_options = _options(
+    click.option("--config", metavar="NAME", help="Configuration of the data set."),
+    click.option("--revision", metavar="REV", help="Revision of the data set on the Hub."),
+    click.option("--text-column", metavar="NAME", help="Column that holds the texts."),
+    click.option("--label-column", metavar="NAME", help="Column that holds the labels."),
+    click.option("--label-map", type=_LabelMap(), help="The data set's labels = other names."),
+    click.option("--max-samples", type=POSITIVE, help="A random sample of that many rows."),
+)
+
+
+def _listen(quiet: bool) -> None:
+    """Sends messages to stderr, between progress bars, or nowhere."""
+    from tqdm.auto import tqdm
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            tqdm.write(self.format(record), file=sys.stderr)
+
+    logger = logging.getLogger("sentiment_hf")
+    logger.handlers = [Handler()]
+    logger.setLevel(logging.ERROR if quiet else logging.INFO)
+    logger.propagate = False
+    if "datasets" in sys.modules or quiet or not sys.stderr.isatty():
+        import datasets
+
+        datasets.disable_progress_bars()
+
+
+@main.command()
+@dataset_argument
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder to write.")
+@click.option("--preset", default="fast", show_default=True, metavar="NAME", help="article, fast.")
+@click.option("--epochs", type=POSITIVE)
+@click.option("--learning-rate", type=RATE)
+@click.option("--vocab-size", type=POSITIVE, help="Words in the tokenizer.")
+@click.option("--max-length", type=POSITIVE, help="Words kept of a longer text.")
+@click.option("--resume", is_flag=True, help="Go on with a training that was cut off.")
+@click.option("--overwrite", is_flag=True, help="Replace the checkpoint in --output.")
+@reading_options
+@compute_options
+@seed_option
+@json_option
+def train(dataset: str, output: Path, quiet: bool, as_json: bool, **options: Any) -> None:
+    """Train tokenizer and network on DATASET and write a checkpoint folder.
+
+    DATASET is `sample`, a folder, a csv, json, jsonl or parquet file, or a Hub id.
+    """
+    _listen(quiet)
+    from sentiment_hf.checkpoint import TRAINING_FILE
+    from sentiment_hf.files import read_json
+    from sentiment_hf.training.classifier import train as run
+
+    try:
+        run(dataset, output, show_progress=not quiet, **options)
+    except KeyboardInterrupt:
+        raise SentimentError(
+            f"interrupted; what is trained so far is kept in {output}: the same command with"
+            " --resume goes on",
+            exit_status=130,
+        ) from None
+    record = read_json(output / TRAINING_FILE)
+    if as_json:
+        click.echo(json.dumps(record))
+    else:
+        click.echo(f"{output}\tvalidation accuracy {record['validation_accuracy']:.4f}")
+
+
+@main.command()
+@dataset_argument
+@model_option
+@click.option("--split", default="test", show_default=True)
+@click.option("--save", is_flag=True, help="Write the figures into the checkpoint folder.")
+@reading_options
+@compute_options
+@seed_option
+@json_option
+def evaluate(dataset: str, quiet: bool, as_json: bool, **options: Any) -> None:
+    """Measure a checkpoint on a labelled split of DATASET."""
+    _listen(quiet)
+    from sentiment_hf.evaluation import evaluate as run
+
+    results = run(dataset, **options)
+    if as_json:
+        click.echo(json.dumps(results))
+        return
+    for name, value in results.items():
+        shown = f"{value:.4f}" if isinstance(value, float) and name != "seconds" else value
+        click.echo(f"{name}\t{shown}")
+
+
+@main.command()
+@click.argument("texts", nargs=-1, metavar="[TEXT]...")
+@model_option
+@click.option("--top-k", type=POSITIVE, default=1, show_default=True, help="Labels for each text.")
+@compute_options
+@json_option
+def predict(
+    texts: tuple[str, ...],
+    model: str | None,
+    top_k: int,
+    device: str | None,
+    dtype: str | None,
+    batch_size: int | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Label each TEXT, or each line of stdin."""
+    _listen(quiet)
+    from sentiment_hf.pipeline import SentimentPipeline
+
+    pipe = SentimentPipeline.from_pretrained(model, device=device, dtype=dtype)
+    lines = iter(texts) if texts else _stdin_lines()
+    while some := list(islice(lines, LINES_AT_ONCE)):
+        answers = pipe(some, top_k=top_k, batch_size=batch_size)
+        for text, labels in zip(some, answers, strict=True):
+            for answer in labels:
+                if as_json:
+                    click.echo(json.dumps({"text": text, **answer}, ensure_ascii=False))
+                else:
+                    shown = " ".join(text.split())
+                    click.echo(f"{answer['label']}\t{answer['score']:.4f}\t{shown}")
+
+
+def _stdin_lines() -> Iterator[str]:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise SentimentError("There is no text: name one, or pipe lines into the command.")
+    for line in click.get_binary_stream("stdin"):
+        yield line.decode("utf-8", errors="replace").rstrip("\r\n")
+
+
+if __name__ == "__main__":
+    main()

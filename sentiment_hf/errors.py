@@ -1,0 +1,15 @@
+"""The one exception that a command turns into a sentence."""
+
+
+class SentimentError(Exception):
+    """Something the user can act on, said in one sentence.
+
+    Args:
+        message: what is wrong, where, and what to do about it.
+        exit_status: what a command ends with: 2 for wrong usage or bad input,
+            1 for a failure while running (network, disk, a loss that is not a number).
+    """
+
+    def __init__(self, message: str, *, exit_status: int = 2) -> None:
+        super().__init__(message)
+        self.exit_status = exit_status

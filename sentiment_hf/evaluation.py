@@ -1,0 +1,189 @@
+"""Evaluation: the figures of a checkpoint on a labelled split."""
+
+import time
+from pathlib import Path
+from typing import Any, Unpack
+
+import numpy as np
+from datasets import ClassLabel
+from torch import Tensor
+
+from sentiment_hf.card import write_card
+from sentiment_hf.checkpoint import EVALUATION_FILE, REFERENCE_FOLDER, find_checkpoint
+from sentiment_hf.data import (
+    DEFAULT_DATASET,
+    ReadingOptions,
+    dataset_name,
+    labelled_rows,
+    load_reviews,
+)
+from sentiment_hf.errors import SentimentError
+from sentiment_hf.figures import draw_confusion_matrix, draw_reliability
+from sentiment_hf.files import write_json
+from sentiment_hf.labels import match_labels
+from sentiment_hf.pipeline import SentimentPipeline
+
+CONFIDENCE_BINS = 15
+LENGTH_LIMITS = (100, 200, 400, 800)
+CONFIDENCE_LIMITS = (0.6, 0.8, 0.95)
+
+
+def evaluate(
+    dataset: str | Path = DEFAULT_DATASET,
+    model: str | Path | None = None,
+    *,
+    split: str = "test",
+    save: bool = False,
+    device: str | None = None,
+    dtype: str | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    **options: Unpack[ReadingOptions],
+) -> dict[str, Any]:
+    """Measures a checkpoint on a labelled split, from text.
+
+    Args:
+        dataset, options: as in `load_reviews`.
+        model: a checkpoint; the reference checkpoint by default.
+        save: write the figures into the checkpoint's `eval_results.json`, card and figures.
+
+    Returns:
+        `accuracy`, `precision`, `recall`, `f1` (of the second label; macro averages for more than
+        two), `roc_auc` (None where only one label occurs), `log_loss` in nats, `ece` (expected
+        calibration error over 15 bins, Guo et al. 2017, arXiv:1706.04599), `confusion_matrix`
+        (rows: true labels), `n`, `seconds` and `reviews_per_second` (tokenisation included).
+
+    Raises:
+        SentimentError: the data set cannot be read, or its labels are not the checkpoint's.
+    """
+    if save and (model is None or find_checkpoint(model) == REFERENCE_FOLDER):
+        raise SentimentError("--save writes into a checkpoint folder; name yours with --model.")
+    pipe = SentimentPipeline.from_pretrained(model, device=device, dtype=dtype)
+    reviews = load_reviews(dataset, splits=[split], seed=seed, **options)[split]
+    if "label" in reviews.features and not isinstance(reviews.features["label"], ClassLabel):
+        raise SentimentError("Soft labels cannot be evaluated: accuracy needs one label a row.")
+    rows = labelled_rows(reviews)
+    if not len(rows):
+        raise SentimentError(f"The split {split!r} of {dataset} has no labelled rows.")
+    ids = match_labels(rows.features["label"].names, pipe.config.label_names)
+    labels = np.asarray(ids)[np.asarray(rows["label"])]
+    texts = list(rows["text"])
+    start = time.perf_counter()
+    probabilities = pipe.probabilities(texts, batch_size=batch_size)
+    seconds = time.perf_counter() - start
+    results = {
+        **measure(probabilities.double().numpy(), labels),
+        "n": len(texts),
+        "seconds": round(seconds, 2),
+        "reviews_per_second": round(len(texts) / seconds, 1),
+    }
+    if save:
+        folder = find_checkpoint(model)
+        lengths = np.array([len(encoding.ids) for encoding in pipe.tokenizer.encode_batch(texts)])
+        saved = {
+            "dataset": dataset_name(dataset),
+            "split": split,
+            "revision": options.get("revision"),
+            "fingerprint": rows._fingerprint,
+            "dtype": dtype or "float32",
+            **results,
+            "by_length": _by_length(probabilities, labels, lengths),
+            "by_confidence": _by_confidence(probabilities, labels),
+        }
+        save_evaluation(folder, saved, probabilities, labels, pipe.config.label_names)
+    return results
+
+
+def measure(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """The figures of `evaluate` from probabilities `(n, num_labels)` and class ids `(n,)`."""
+    from sklearn import metrics
+
+    count = probabilities.shape[1]
+    predictions = probabilities.argmax(axis=1)
+    precision, recall, f1, _ = metrics.precision_recall_fscore_support(
+        labels,
+        predictions,
+        labels=range(count),
+        average="binary" if count == 2 else "macro",
+        zero_division=0.0,
+    )
+    classes = np.unique(labels)
+    roc_auc = None
+    if len(classes) == 2 and count == 2:
+        roc_auc = float(metrics.roc_auc_score(labels, probabilities[:, 1]))
+    elif len(classes) == count:
+        roc_auc = float(metrics.roc_auc_score(labels, probabilities, multi_class="ovr"))
+    matrix = metrics.confusion_matrix(labels, predictions, labels=range(count))
+    return {
+        "accuracy": float((predictions == labels).mean()),
+        "precision": float(precision),
+        "recall": float(recall),
+        "f1": float(f1),
+        "roc_auc": roc_auc,
+        "log_loss": float(metrics.log_loss(labels, probabilities, labels=range(count))),
+        "ece": calibration_error(probabilities, labels),
+        "confusion_matrix": matrix.tolist(),
+    }
+
+
+def calibration_bins(
+    probabilities: np.ndarray, labels: np.ndarray
+) -> list[tuple[int, float, float]]:
+    """Count, mean confidence and accuracy of the answers in each bin of confidence."""
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    bins = np.minimum((confidence * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)
+    return [
+        (int(here.sum()), float(confidence[here].mean()), float(correct[here].mean()))
+        for here in (bins == i for i in range(CONFIDENCE_BINS))
+        if here.any()
+    ]
+
+
+def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    bins = calibration_bins(probabilities, labels)
+    return float(sum(n * abs(confidence - share) for n, confidence, share in bins) / len(labels))
+
+
+def _by_length(
+    probabilities: Tensor, labels: np.ndarray, lengths: np.ndarray
+) -> list[dict[str, Any]]:
+    return _table(probabilities, labels, lengths, LENGTH_LIMITS, "words")
+
+
+def _by_confidence(probabilities: Tensor, labels: np.ndarray) -> list[dict[str, Any]]:
+    confidence = probabilities.max(dim=1).values.numpy()
+    return _table(probabilities, labels, confidence, CONFIDENCE_LIMITS, "confidence")
+
+
+def _table(
+    probabilities: Tensor,
+    labels: np.ndarray,
+    values: np.ndarray,
+    limits: tuple[float, ...],
+    name: str,
+) -> list[dict[str, Any]]:
+    correct = probabilities.argmax(dim=1).numpy() == labels
+    groups = np.digitize(values, limits)
+    ranges = [f"below {limits[0]}"]
+    ranges += [f"{low} to {high}" for low, high in zip(limits, limits[1:], strict=False)]
+    ranges += [f"{limits[-1]} and more"]
+    return [
+        {name: text, "n": int(here.sum()), "accuracy": float(correct[here].mean())}
+        for text, here in ((text, groups == i) for i, text in enumerate(ranges))
+        if here.any()
+    ]
+
+
+def save_evaluation(
+    folder: Path,
+    results: dict[str, Any],
+    probabilities: Tensor,
+    labels: np.ndarray,
+    names: list[str],
+) -> None:
+    """Writes the figures into a checkpoint folder, draws them and renders the card anew."""
+    write_json(folder / EVALUATION_FILE, results)
+    draw_confusion_matrix(folder, results["confusion_matrix"], names)
+    draw_reliability(folder, calibration_bins(probabilities.numpy(), labels))
+    write_card(folder)

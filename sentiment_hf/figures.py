@@ -1,0 +1,98 @@
+"""The figures of a checkpoint, all in one quiet style."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sentiment_hf.checkpoint import FIGURES_FOLDER
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+INK = "#334155"
+BLUE = "#2563eb"
+ORANGE = "#ea580c"
+STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.titlesize": 10,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "text.color": INK,
+    "axes.grid": True,
+    "grid.color": "#e2e8f0",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "figure.figsize": (4.8, 3.2),
+    "figure.dpi": 120,
+    "savefig.bbox": "tight",
+    "svg.hashsalt": "sentiment-hf",
+}
+
+
+@contextmanager
+def figure(path: Path) -> Iterator["Axes"]:
+    """Axes to draw on, saved as a PNG whose bytes depend on the drawing alone."""
+    import matplotlib
+
+    matplotlib.use("Agg", force=False)
+    from matplotlib import pyplot
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with matplotlib.rc_context(STYLE):
+        drawing, axes = pyplot.subplots()
+        try:
+            yield axes
+            drawing.savefig(path, metadata={"Software": None})
+        finally:
+            pyplot.close(drawing)
+
+
+def draw_training_curve(folder: Path, history: list[dict[str, Any]]) -> None:
+    epochs = [entry["epoch"] for entry in history]
+    with figure(folder / FIGURES_FOLDER / "training_curve.png") as axes:
+        axes.plot(epochs, [e["train_loss"] for e in history], color=INK, marker=".")
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("training loss")
+        axes.locator_params(axis="x", integer=True)
+        metric = next(name for name in history[0] if name.startswith("validation_"))
+        second = axes.twinx()
+        second.plot(epochs, [e[metric] for e in history], color=BLUE, marker=".")
+        second.set_ylabel(metric.replace("_", " "), color=BLUE)
+        second.grid(False)
+        axes.set_title("Training")
+
+
+def draw_confusion_matrix(folder: Path, matrix: list[list[int]], names: list[str]) -> None:
+    with figure(folder / FIGURES_FOLDER / "confusion_matrix.png") as axes:
+        shares = [[count / max(sum(row), 1) for count in row] for row in matrix]
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for i, row in enumerate(matrix):
+            for j, count in enumerate(row):
+                colour = "white" if shares[i][j] > 0.5 else INK
+                axes.text(j, i, f"{count:,}", ha="center", va="center", color=colour)
+        axes.set_xticks(range(len(names)), names)
+        axes.set_yticks(range(len(names)), names)
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("true")
+        axes.grid(False)
+        axes.set_title("Confusion matrix")
+
+
+def draw_reliability(folder: Path, bins: list[tuple[int, float, float]]) -> None:
+    with figure(folder / FIGURES_FOLDER / "reliability.png") as axes:
+        low = min(confidence for _, confidence, _ in bins)
+        axes.plot([low, 1], [low, 1], color="#94a3b8", linestyle="--", label="perfect")
+        confidences = [confidence for _, confidence, _ in bins]
+        axes.plot(
+            confidences, [share for *_, share in bins], color=BLUE, marker="o", label="measured"
+        )
+        axes.set_xlabel("confidence")
+        axes.set_ylabel("accuracy")
+        axes.legend()
+        axes.set_title("Reliability")

@@ -1,0 +1,79 @@
+"""Files on disk: JSON read with care, folders written whole or not at all."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sentiment_hf.errors import SentimentError
+
+LARGEST_JSON_BYTES = 64_000_000
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON object.
+
+    Raises:
+        SentimentError: the file is missing, too large, damaged, or holds no object.
+    """
+    try:
+        if path.stat().st_size > LARGEST_JSON_BYTES:
+            raise SentimentError(f"{path} is larger than any file of its kind; it was not read.")
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SentimentError(f"{path.parent} has no {path.name}.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        reason = str(error).split("\n")[0][:120]
+        raise SentimentError(f"{path} could not be read as JSON: {reason}") from None
+    if not isinstance(values, dict):
+        raise SentimentError(f"{path} holds {type(values).__name__}, not a JSON object.")
+    return values
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Writes a JSON object under a temporary name, then puts it in place."""
+    write_text(path, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _beside(folder: Path, ending: str) -> Path:
+    return folder.with_name(f".{folder.name}.{ending}")
+
+
+def recover_folder(folder: Path) -> None:
+    """Puts the old folder back if a swap was cut off between its two renames."""
+    old = _beside(folder, "old")
+    if old.exists() and not folder.exists():
+        os.rename(old, folder)
+
+
+@contextmanager
+def replaced_folder(folder: Path) -> Iterator[Path]:
+    """Gives an empty folder to fill, which then takes the place of `folder`.
+
+    Killed at any moment, the old or the new folder is found again whole (`recover_folder`).
+    """
+    recover_folder(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    new, old = _beside(folder, "new"), _beside(folder, "old")
+    for leftover in (new, old):
+        if leftover.exists():
+            shutil.rmtree(leftover)
+    new.mkdir()
+    try:
+        yield new
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    if folder.exists():
+        os.rename(folder, old)
+    os.rename(new, folder)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,42 @@
+"""Which device computes, and in which precision."""
+
+import torch
+
+from sentiment_hf.errors import SentimentError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def pick_device(name: str | None = None) -> torch.device:
+    """The named device, or the best one at hand.
+
+    Raises:
+        SentimentError: there is no such device here.
+    """
+    if name is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise SentimentError(f"The device {name!r} cannot be used here: {reason}") from None
+    return device
+
+
+def pick_training_dtype(device: torch.device, name: str | None = None) -> tuple[torch.dtype, str]:
+    """The precision to train in, and the reason, for the user to read."""
+    if name is not None:
+        return DTYPES[name], "as asked for"
+    if device.type == "cuda":
+        if torch.cuda.is_bf16_supported():
+            return torch.bfloat16, "the GPU computes in it"
+        return torch.float32, "the GPU has no bfloat16"
+    if device.type == "cpu":
+        # Without matrix instructions for it, bfloat16 is emulated and slower than float32.
+        if torch.cpu._is_amx_tile_supported():
+            return torch.bfloat16, "the processor has AMX matrix instructions"
+        return torch.float32, "the processor has no bfloat16 matrix instructions"
+    return torch.float32, f"the safe choice on {device.type}"

@@ -1,0 +1,329 @@
+"""The network and what builds it: embedding -> LSTM -> pooling -> linear.
+
+Needs torch alone. Padding is never read: rows are shifted to the left once, the
+forward direction only looks back, the backward direction reads each row reversed
+within its own length, and pooling runs over the real words.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from sentiment_hf.errors import SentimentError
+
+MODEL_TYPE = "sentiment-lstm"
+Pooling = Literal["last", "mean", "max", "mean_max"]
+WeightsDtype = Literal["float32", "float16"]
+
+# No size of a word-level classifier comes near this; a hostile config.json asks for more.
+LARGEST_SIZE = 10_000_000
+
+
+@dataclass(frozen=True)
+class LSTMConfig:
+    """What builds the network, as `config.json` holds it.
+
+    Raises:
+        SentimentError: a field has a value that no network can be built from.
+    """
+
+    vocab_size: int
+    embedding_dim: int = 128
+    hidden_size: int = 128
+    num_layers: int = 1
+    bidirectional: bool = True
+    pooling: Pooling = "mean_max"
+    dropout: float = 0.0
+    embedding_dropout: float = 0.0
+    word_dropout: float = 0.0
+    max_length: int | None = 400
+    pad_token_id: int = 0
+    unk_token_id: int = 1
+    id2label: dict[int, str] = field(default_factory=lambda: {0: "neg", 1: "pos"})
+    temperature: float = 1.0
+    dtype: WeightsDtype = "float32"
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "embedding_dim", "hidden_size", "num_layers"):
+            self._check(name, _is_int(getattr(self, name), 1, LARGEST_SIZE), "a positive integer")
+        self._check("num_layers", self.num_layers <= 64, "at most 64")
+        if self.max_length is not None:
+            self._check(
+                "max_length",
+                _is_int(self.max_length, 1, LARGEST_SIZE),
+                "null or a positive integer",
+            )
+        for name in ("pad_token_id", "unk_token_id"):
+            valid = _is_int(getattr(self, name), 0, self.vocab_size - 1)
+            self._check(name, valid, f"an id below vocab_size ({self.vocab_size})")
+        self._check("unk_token_id", self.unk_token_id != self.pad_token_id, "not the padding id")
+        for name in ("dropout", "embedding_dropout", "word_dropout"):
+            self._check(name, _is_number(getattr(self, name), 0.0, 0.99), "a number from 0 to 0.99")
+        self._check("temperature", _is_number(self.temperature, 1e-3, 1e3), "a positive number")
+        self._check("bidirectional", isinstance(self.bidirectional, bool), "true or false")
+        self._check("pooling", self.pooling in get_args(Pooling), _one_of(Pooling))
+        self._check("dtype", self.dtype in get_args(WeightsDtype), _one_of(WeightsDtype))
+        names = self.id2label.values() if isinstance(self.id2label, dict) else []
+        self._check(
+            "id2label",
+            len(names) >= 2
+            and list(self.id2label) == list(range(len(names)))
+            and all(isinstance(name, str) and name for name in names)
+            and len(set(names)) == len(names),
+            "two or more different names, numbered from 0",
+        )
+
+    def _check(self, name: str, valid: bool, expected: str) -> None:
+        if not valid:
+            value = str(getattr(self, name))
+            value = value if len(value) <= 80 else value[:77] + "..."
+            raise SentimentError(f"The configuration's {name} must be {expected}, not {value!r}.")
+
+    @property
+    def num_labels(self) -> int:
+        return len(self.id2label)
+
+    @property
+    def label_names(self) -> list[str]:
+        return list(self.id2label.values())
+
+    @property
+    def num_outputs(self) -> int:
+        """Logits per text: one for two labels, one per label for more."""
+        return 1 if self.num_labels == 2 else self.num_labels
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of `config.json`."""
+        values = dataclasses.asdict(self)
+        values["id2label"] = {str(i): name for i, name in self.id2label.items()}
+        return {
+            "model_type": MODEL_TYPE,
+            "architectures": ["LSTMForSequenceClassification"],
+            **values,
+            "label2id": {name: i for i, name in self.id2label.items()},
+            "num_labels": self.num_labels,
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "LSTMConfig":
+        """Reads the content of a `config.json`.
+
+        Keys that this version does not know are left aside, as `transformers` does.
+
+        Raises:
+            SentimentError: another `model_type`, a missing or impossible field, or label
+                fields that contradict each other.
+        """
+        if values.get("model_type") != MODEL_TYPE:
+            found = repr(values.get("model_type"))[:80]
+            raise SentimentError(f"The configuration's model_type is {found}, not '{MODEL_TYPE}'.")
+        known = {f.name for f in dataclasses.fields(cls)}
+        arguments = {name: value for name, value in values.items() if name in known}
+        for name in ("vocab_size", "embedding_dim", "hidden_size", "id2label"):
+            if name not in arguments:
+                raise SentimentError(f"The configuration has no {name}.")
+        id2label = arguments["id2label"]
+        if not isinstance(id2label, dict):
+            raise SentimentError("The configuration's id2label is not an object of names.")
+        try:
+            arguments["id2label"] = dict(sorted((int(i), name) for i, name in id2label.items()))
+        except (ValueError, TypeError):
+            raise SentimentError(
+                "The configuration's id2label has a key that is no number."
+            ) from None
+        config = cls(**arguments)
+        for name in ("num_labels", "label2id"):
+            if name in values and values[name] != config.to_dict()[name]:
+                raise SentimentError(f"The configuration's {name} contradicts its id2label.")
+        return config
+
+
+def _is_int(value: object, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _is_number(value: object, low: float, high: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+
+
+def _one_of(literal: Any) -> str:
+    return "one of " + ", ".join(get_args(literal))
+
+
+def read_lengths(input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Moves the real words of each row to its left end and counts them.
+
+    Args:
+        input_ids: `(batch, seq)`.
+        attention_mask: `(batch, seq)`, non-zero where a word stands, padded on any side.
+
+    Returns:
+        The shifted ids `(batch, seq)` and the lengths `(batch,)`.
+    """
+    mask = attention_mask.bool()
+    lengths = mask.sum(dim=1)
+    right_padded = (mask[:, 1:] <= mask[:, :-1]).all()
+    if not right_padded:
+        words_first = torch.argsort(mask.logical_not().to(torch.int8), dim=1, stable=True)
+        input_ids = input_ids.gather(1, words_first)
+    return input_ids, lengths
+
+
+def reversal(lengths: Tensor, seq: int) -> Tensor:
+    """Positions `(batch, seq)` that reverse each row within its own length.
+
+    Reading through them twice gives the row back.
+    """
+    positions = torch.arange(seq, device=lengths.device)
+    reversed_positions = lengths[:, None] - 1 - positions
+    return torch.where(reversed_positions >= 0, reversed_positions, positions)
+
+
+def take_positions(sequence: Tensor, positions: Tensor) -> Tensor:
+    """`sequence` `(batch, seq, features)` read at `positions` `(batch, seq)`."""
+    return sequence.gather(1, positions[..., None].expand(-1, -1, sequence.shape[-1]))
+
+
+class LSTMClassifier(nn.Module):
+    """The network: token ids in, logits out.
+
+    The backward direction is a second stack of LSTM layers that reads each row reversed
+    within its own length. With several layers the two directions stay apart, so that each
+    is a language model's encoder (as in ELMo, Peters et al. 2018, arXiv:1802.05365).
+    """
+
+    def __init__(self, config: LSTMConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(
+            config.vocab_size, config.embedding_dim, padding_idx=config.pad_token_id
+        )
+        nn.init.normal_(self.embedding.weight, std=config.embedding_dim**-0.5)
+        with torch.no_grad():
+            self.embedding.weight[config.pad_token_id].zero_()
+        self.lstm = self._make_lstm()
+        self.backward_lstm = self._make_lstm() if config.bidirectional else None
+        features = config.hidden_size * (2 if config.bidirectional else 1)
+        if config.pooling == "mean_max":
+            features *= 2
+        self.dropout = nn.Dropout(config.dropout)
+        self.linear = nn.Linear(features, config.num_outputs)
+
+    def _make_lstm(self) -> nn.LSTM:
+        config = self.config
+        return nn.LSTM(
+            config.embedding_dim,
+            config.hidden_size,
+            num_layers=config.num_layers,
+            batch_first=True,
+            dropout=config.dropout if config.num_layers > 1 else 0.0,
+        )
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Logits of each text.
+
+        Args:
+            input_ids: `(batch, seq)`, padded on any side.
+            attention_mask: `(batch, seq)`; without it every `pad_token_id` is padding.
+
+        Returns:
+            `(batch,)` for two labels (the logit of the second), `(batch, num_labels)` otherwise.
+        """
+        embedded, lengths = self.embed(input_ids, attention_mask)
+        return self.classify(embedded, lengths)
+
+    def embed(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Word vectors `(batch, seq, embedding_dim)` padded on the right, and lengths `(batch,)`.
+
+        In training, whole words and whole coordinates are dropped, the same coordinates at every
+        position of a row (Gal & Ghahramani 2016, arXiv:1512.05287).
+        """
+        config = self.config
+        if attention_mask is None:
+            attention_mask = input_ids != config.pad_token_id
+        input_ids, lengths = read_lengths(input_ids, attention_mask)
+        empty = lengths == 0
+        first = input_ids[:, :1].masked_fill(empty[:, None], config.unk_token_id)
+        input_ids = torch.cat([first, input_ids[:, 1:]], dim=1)
+        lengths = lengths.clamp(min=1)
+        embedded = self.embedding(input_ids)
+        if self.training and config.word_dropout:
+            kept = torch.rand(embedded.shape[:2], device=embedded.device) >= config.word_dropout
+            embedded = embedded * kept[..., None]
+        if self.training and config.embedding_dropout:
+            ones = embedded.new_ones(embedded.shape[0], 1, embedded.shape[2])
+            embedded = embedded * nn.functional.dropout(ones, config.embedding_dropout)
+        return embedded, lengths
+
+    def read(self, embedded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What each direction has in mind at each word.
+
+        Returns:
+            Forward states `(batch, seq, hidden_size)`, having read up to each word, and backward
+            states of the same shape, having read from the end down to it (None if there are none).
+            Rows past their length hold numbers that mean nothing.
+        """
+        forward_states = self.lstm(embedded)[0]
+        if self.backward_lstm is None:
+            return forward_states, None
+        positions = reversal(lengths, embedded.shape[1])
+        backward_states = self.backward_lstm(take_positions(embedded, positions))[0]
+        return forward_states, take_positions(backward_states, positions)
+
+    def pool(self, states: tuple[Tensor, Tensor | None], lengths: Tensor) -> Tensor:
+        """One vector a text, `(batch, features)`, from the states of its real words."""
+        forward_states, backward_states = states
+        if self.config.pooling == "last":
+            rows = torch.arange(len(lengths), device=lengths.device)
+            last = [forward_states[rows, lengths - 1]]
+            if backward_states is not None:
+                last.append(backward_states[:, 0])
+            return torch.cat(last, dim=-1)
+        both = (
+            forward_states
+            if backward_states is None
+            else torch.cat([forward_states, backward_states], dim=-1)
+        )
+        past_end = torch.arange(both.shape[1], device=both.device) >= lengths[:, None]
+        pooled = []
+        if self.config.pooling in ("mean", "mean_max"):
+            total = both.masked_fill(past_end[..., None], 0).sum(dim=1, dtype=torch.float32)
+            pooled.append((total / lengths[:, None]).to(both.dtype))
+        if self.config.pooling in ("max", "mean_max"):
+            pooled.append(both.masked_fill(past_end[..., None], -torch.inf).amax(dim=1))
+        return torch.cat(pooled, dim=-1)
+
+    def classify(self, embedded: Tensor, lengths: Tensor) -> Tensor:
+        """Logits from word vectors `(batch, seq, embedding_dim)` padded on the right."""
+        pooled = self.pool(self.read(embedded, lengths), lengths)
+        logits = self.linear(self.dropout(pooled))
+        return logits.squeeze(-1) if self.config.num_outputs == 1 else logits
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Calibrated probabilities `(batch, num_labels)` in float32.
+
+        The temperature is fitted on validation texts (Guo et al. 2017, arXiv:1706.04599).
+        """
+        scaled = logits.float() / self.config.temperature
+        if self.config.num_labels == 2:
+            return torch.stack([torch.sigmoid(-scaled), torch.sigmoid(scaled)], dim=-1)
+        return torch.softmax(scaled, dim=-1)
+
+    def loss(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Mean cross-entropy between `logits` and `labels`, a scalar in float32.
+
+        Args:
+            labels: probabilities, `(batch,)` of the second label for two labels,
+                `(batch, num_labels)` otherwise.
+            weights: `(num_labels,)`, how much each label counts.
+        """
+        logits = logits.float()
+        if self.config.num_labels == 2:
+            labels = torch.stack([1 - labels, labels], dim=-1)
+            logits = torch.stack([torch.zeros_like(logits), logits], dim=-1)
+        return nn.functional.cross_entropy(logits, labels, weight=weights)

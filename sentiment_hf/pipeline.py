@@ -1,0 +1,121 @@
+"""A whole checkpoint: text in, labels out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from sentiment_hf.checkpoint import (
+    find_checkpoint,
+    read_config,
+    read_network,
+    read_tokenizer,
+    write_network,
+    write_tokenizer,
+)
+from sentiment_hf.errors import SentimentError
+from sentiment_hf.hardware import DTYPES, pick_device
+from sentiment_hf.inference import predict_logits
+from sentiment_hf.network import LSTMClassifier, LSTMConfig
+from sentiment_hf.pretrained import LSTMForSequenceClassification
+from sentiment_hf.tokenization import encode_texts
+
+_NOT_GIVEN: Any = object()
+
+
+class SentimentPipeline:
+    """A network with its tokenizer.
+
+    Args:
+        network: in evaluation mode, on the device that is to compute.
+        tokenizer: whose ids the network was trained on.
+    """
+
+    def __init__(self, network: LSTMClassifier, tokenizer: Tokenizer) -> None:
+        self.network = network
+        self.tokenizer = tokenizer
+
+    @property
+    def config(self) -> LSTMConfig:
+        return self.network.config
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path | None = None,
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+    ) -> "SentimentPipeline":
+        """Loads a checkpoint, strictly.
+
+        Args:
+            model: a checkpoint folder; the reference checkpoint by default.
+            device: `cpu`, `cuda`, ...; the best one at hand by default.
+            dtype: `float32` (the default) or `bfloat16`, which is faster where the hardware has it.
+
+        Raises:
+            SentimentError: a file is missing, damaged, or does not fit the others.
+        """
+        folder = find_checkpoint(model)
+        config = read_config(folder)
+        tokenizer = read_tokenizer(folder, config)
+        network = read_network(folder, config, LSTMForSequenceClassification)
+        network.to(pick_device(device), DTYPES[dtype or "float32"])
+        return cls(network, tokenizer)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes `config.json`, `model.safetensors` and the tokenizer's two files into a folder."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_network(folder, self.network)
+        write_tokenizer(folder, self.tokenizer, self.config.max_length)
+
+    def __call__(
+        self,
+        texts: str | Sequence[str],
+        *,
+        top_k: int | None = _NOT_GIVEN,
+        batch_size: int | None = None,
+    ) -> list[Any]:
+        """Labels with scores, in the shape of `transformers`' text classification pipeline.
+
+        Args:
+            texts: one text, or a list of texts.
+            top_k: that many labels a text, best first; None gives all of them.
+            batch_size: at most that many texts in one forward pass.
+
+        Returns:
+            One text: `[{"label": ..., "score": ...}]`, a dictionary for each of the top k labels.
+            A list: one dictionary a text, or one list of dictionaries a text where `top_k` is given.
+        """
+        several = [texts] if isinstance(texts, str) else texts
+        probabilities = self.probabilities(several, batch_size=batch_size)
+        names = self.config.label_names
+        count = 1 if top_k is _NOT_GIVEN else top_k or len(names)
+        best = probabilities.argsort(dim=-1, descending=True)[:, :count]
+        answers = [
+            [{"label": names[i], "score": float(row[i])} for i in ids]
+            for row, ids in zip(probabilities, best.tolist(), strict=True)
+        ]
+        if isinstance(texts, str):
+            return answers[0]
+        return [answer[0] for answer in answers] if top_k is _NOT_GIVEN else answers
+
+    def probabilities(self, texts: Sequence[str], *, batch_size: int | None = None) -> Tensor:
+        """Calibrated probabilities `(len(texts), num_labels)` in float32 on the CPU."""
+        return self.network.probabilities(self.logits(texts, batch_size=batch_size))
+
+    @torch.inference_mode()
+    def logits(self, texts: Sequence[str], *, batch_size: int | None = None) -> Tensor:
+        """Logits of each text, in order: `(len(texts),)` for two labels, else with `num_labels`."""
+        for number, text in enumerate(texts):
+            if not isinstance(text, str):
+                kind = type(text).__name__
+                raise SentimentError(f"Text number {number} is of the type {kind}, not a string.")
+        rows = [np.asarray(ids, dtype=np.int32) for ids in encode_texts(self.tokenizer, texts)]
+        return predict_logits(self.network, rows, batch_size=batch_size)

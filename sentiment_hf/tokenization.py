@@ -1,0 +1,116 @@
+"""Words: the word-level tokenizer, trained and used through `tokenizers`."""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from tokenizers import Regex, Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.normalizers import NFKC, Lowercase, Replace
+from tokenizers.normalizers import Sequence as NormalizerSequence
+from tokenizers.pre_tokenizers import Split
+from tokenizers.trainers import WordLevelTrainer
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+PAD_TOKEN = "[PAD]"
+UNK_TOKEN = "[UNK]"
+PAD_ID = 0
+UNK_ID = 1
+DEFAULT_VOCAB_SIZE = 30_000
+
+# Brackets are always words of their own, so no text can spell [PAD] or [UNK].
+WORD = Regex(
+    "|".join(
+        [
+            r"\d+(?:[.,]\d+)*/\d+",  # a rating: 10/10, 7.5/10
+            r"\d+(?:[.,]\d+)*(?:st|nd|rd|th|s)?(?![\p{L}\p{N}])",  # 1,000, 2nd, 80s
+            r"\p{L}+?(?=n't(?!\p{L}))",  # do|n't
+            r"n't(?!\p{L})",
+            r"'(?:s|m|d|re|ve|ll)(?!\p{L})",  # it|'s
+            r"[\p{L}\p{M}\p{N}_]+",
+            r"\.{2,}|!+|\?+|[!?]{2,}",
+            r"[^\s\p{L}\p{M}\p{N}_]",
+        ]
+    )
+)
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int = DEFAULT_VOCAB_SIZE) -> Tokenizer:
+    """Trains a word-level tokenizer: the same texts always give the same file.
+
+    Line breaks in HTML become breaks, Unicode is normalised, words are lower-cased, punctuation
+    is kept as words. Words seen once are left to `[UNK]`, so that its vector is trained too.
+
+    Args:
+        vocab_size: at most that many words, `[PAD]` (0) and `[UNK]` (1) counted.
+    """
+    tokenizer = _untrained({PAD_TOKEN: PAD_ID, UNK_TOKEN: UNK_ID})
+    trainer = WordLevelTrainer(
+        vocab_size=vocab_size,
+        min_frequency=2,
+        special_tokens=[PAD_TOKEN, UNK_TOKEN],
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    # The trainer registers the special tokens as text to be matched; a review may spell them.
+    return _untrained(tokenizer.get_vocab(with_added_tokens=False))
+
+
+def _untrained(vocabulary: dict[str, int]) -> Tokenizer:
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=UNK_TOKEN))
+    tokenizer.normalizer = NormalizerSequence(
+        [
+            Replace(Regex(r"<br\s*/?\s*>"), "\n"),
+            NFKC(),
+            Replace(Regex("[\u2018\u2019\u00b4`]"), "'"),
+            Replace(Regex("[\u201c\u201d]"), '"'),
+            Lowercase(),
+        ]
+    )
+    tokenizer.pre_tokenizer = Split(WORD, behavior="removed", invert=True)
+    return tokenizer
+
+
+def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    """Ids of each text's words, whole; an empty text is read as one `[UNK]`."""
+    encodings = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+    return [encoding.ids or [UNK_ID] for encoding in encodings]
+
+
+def tokenizer_config(max_length: int | None) -> dict:
+    """The content of `tokenizer_config.json`, with which `AutoTokenizer` gives the same ids."""
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "pad_token": PAD_TOKEN,
+        "unk_token": UNK_TOKEN,
+        "split_special_tokens": True,
+        "clean_up_tokenization_spaces": False,
+        "model_input_names": ["input_ids", "attention_mask"],
+    }
+    if max_length is not None:
+        config["model_max_length"] = max_length
+    return config
+
+
+def tokenize_split(split: "Dataset", tokenizer: Tokenizer) -> "Dataset":
+    """Adds `input_ids` and `length` to a split; a second run reads the cache of `datasets`."""
+    return split.map(
+        _tokenize_batch,
+        batched=True,
+        input_columns=["text"],
+        remove_columns=["text"],
+        fn_kwargs={"tokenizer_json": tokenizer.to_str()},
+        desc="Tokenizing",
+    )
+
+
+def _tokenize_batch(texts: list[str], tokenizer_json: str) -> dict[str, list]:
+    input_ids = encode_texts(_tokenizer_from(tokenizer_json), texts)
+    return {"input_ids": input_ids, "length": [len(ids) for ids in input_ids]}
+
+
+@lru_cache(maxsize=4)
+def _tokenizer_from(tokenizer_json: str) -> Tokenizer:
+    return Tokenizer.from_str(tokenizer_json)

@@ -1,0 +1,326 @@
+"""`train`: from a labelled data set to a checkpoint folder."""
+
+import dataclasses
+import logging
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Unpack
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import set_seed
+from datasets import ClassLabel, Dataset
+from torch import Tensor, nn
+
+from sentiment_hf.batching import EncodedRows, TrainingBatches
+from sentiment_hf.card import write_card
+from sentiment_hf.checkpoint import CONFIG_FILE, TRAINING_FILE
+from sentiment_hf.data import (
+    DEFAULT_DATASET,
+    ReadingOptions,
+    dataset_name,
+    labelled_rows,
+    load_reviews,
+    split_validation,
+)
+from sentiment_hf.errors import SentimentError
+from sentiment_hf.figures import draw_training_curve
+from sentiment_hf.files import recover_folder, replaced_folder, write_json
+from sentiment_hf.hardware import pick_device, pick_training_dtype
+from sentiment_hf.inference import predict_logits
+from sentiment_hf.network import LSTMClassifier, LSTMConfig
+from sentiment_hf.pipeline import SentimentPipeline
+from sentiment_hf.tokenization import train_tokenizer
+from sentiment_hf.training import loop
+from sentiment_hf.training.objectives import classification, virtual_adversarial
+from sentiment_hf.training.presets import Preset, get_preset
+from sentiment_hf.training.state import STATE_FOLDER, StateFolder
+from sentiment_hf.version import __version__
+
+TRAIN_SPLIT = "train"
+SOFT_LABEL_NAMES = {0: "neg", 1: "pos"}
+
+logger = logging.getLogger(__name__)
+
+
+def train(
+    dataset: str | Path = DEFAULT_DATASET,
+    output: str | Path = "",
+    *,
+    preset: str = "fast",
+    epochs: int | None = None,
+    learning_rate: float | None = None,
+    vocab_size: int | None = None,
+    max_length: int | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    dtype: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    show_progress: bool = True,
+    **options: Unpack[ReadingOptions],
+) -> SentimentPipeline:
+    """Trains tokenizer and network on the split `train` and writes a checkpoint folder.
+
+    Everything is chosen on validation rows carved from that split; a test split is not opened.
+
+    Args:
+        dataset, options: as in `load_reviews`.
+        output: the checkpoint folder to write.
+        preset: `article` or `fast`; the other arguments change what it says.
+        max_length: words kept of a longer text.
+        dtype: `float32` or `bfloat16`; by default what the hardware is fast at.
+        resume: go on with a training that was cut off.
+        overwrite: replace the checkpoint that is in `output`; it stays whole until then.
+
+    Returns:
+        The trained pipeline, as it was saved.
+
+    Raises:
+        SentimentError: unusable data or arguments, an occupied `output`, a loss that is no number.
+    """
+    folder = Path(output)
+    state = StateFolder(folder / STATE_FOLDER)
+    if prepare_output(folder, state, resume=resume, overwrite=overwrite):
+        return SentimentPipeline.from_pretrained(folder, device=device)
+    settings = _settings(
+        get_preset(preset), epochs, learning_rate, vocab_size, max_length, batch_size
+    )
+    chosen_device = pick_device(device)
+    precision, reason = pick_training_dtype(chosen_device, dtype)
+    precision_name = str(precision).removeprefix("torch.")
+    logger.info("Training in %s on %s: %s.", precision_name, chosen_device, reason)
+
+    reviews = labelled_rows(
+        load_reviews(dataset, splits=[TRAIN_SPLIT], seed=seed, **options)[TRAIN_SPLIT]
+    )
+    names = _label_names(reviews)
+    train_rows, validation_rows = split_validation(reviews, seed)
+    if not len(train_rows) or not len(validation_rows):
+        raise SentimentError(
+            f"{len(reviews)} labelled rows are too few to hold some out for validation."
+        )
+    tokenizer = train_tokenizer(train_rows["text"], settings.vocab_size)
+    config = LSTMConfig(vocab_size=tokenizer.get_vocab_size(), id2label=names, **settings.network)
+    arguments = {
+        "preset": preset,
+        "epochs": settings.loop.epochs,
+        "learning_rate": settings.loop.learning_rate,
+        "batch_size": settings.batch_size,
+        "seed": seed,
+    }
+    data = {
+        "dataset": dataset_name(dataset),
+        "revision": options.get("revision"),
+        "fingerprint": reviews._fingerprint,
+        "train_rows": len(train_rows),
+        "validation_rows": len(validation_rows),
+    }
+    accelerator = make_accelerator(chosen_device, precision)
+    set_seed(seed)
+    network = LSTMClassifier(config)
+    rows = EncodedRows.from_split(train_rows, tokenizer, config.num_labels)
+    validation = EncodedRows.from_split(validation_rows, tokenizer, config.num_labels)
+    history = loop.run(
+        network,
+        _tasks(settings, rows, seed, accelerator),
+        settings.loop,
+        accelerator=accelerator,
+        validate=_validator(validation, accelerator),
+        state=state,
+        identity={**arguments, "config": config.to_dict(), "data": data, "dtype": precision_name},
+        show_progress=show_progress,
+    )
+    logits = predict_logits(network, validation)
+    targets = torch.from_numpy(validation.labels)
+    config = dataclasses.replace(config, temperature=fit_temperature(network, logits, targets))
+    network.config = config
+    pipe = SentimentPipeline(network.eval(), tokenizer)
+    record = {
+        "arguments": arguments,
+        "data": data,
+        "validation_accuracy": _accuracy(network, logits, targets),
+        "seconds": round(sum_seconds(history), 1),
+        "hardware": {**describe_hardware(chosen_device), "precision": precision_name},
+        "versions": versions(),
+        "history": history,
+    }
+    with replaced_folder(folder) as new:
+        pipe.save_pretrained(new)
+        write_json(new / TRAINING_FILE, record)
+        draw_training_curve(new, history)
+        write_card(new)
+    return pipe
+
+
+def prepare_output(folder: Path, state: StateFolder, *, resume: bool, overwrite: bool) -> bool:
+    """Looks at the folder that is to be written; true where its training is already finished.
+
+    Raises:
+        SentimentError: it holds something that must not be lost.
+    """
+    if not folder.name:
+        raise SentimentError("Name the folder to write with --output.")
+    recover_folder(folder)
+    if folder.exists() and not folder.is_dir():
+        raise SentimentError(f"{folder} is a file; --output names a folder.")
+    finished = (folder / CONFIG_FILE).exists()
+    unfinished = state.exists()
+    if folder.exists() and any(folder.iterdir()) and not (finished or unfinished):
+        raise SentimentError(f"The folder {folder} holds other things than a checkpoint.")
+    if resume:
+        if unfinished:
+            return False
+        if finished:
+            logger.warning("The training in %s is already finished.", folder)
+            return True
+        logger.warning("There is no training in %s to go on with; starting afresh.", folder)
+    elif unfinished and not overwrite:
+        raise SentimentError(
+            f"The folder {folder} holds an unfinished training; go on with --resume, or start"
+            " afresh with --overwrite."
+        )
+    elif finished and not overwrite:
+        raise SentimentError(
+            f"The folder {folder} holds a checkpoint already; replace it with --overwrite."
+        )
+    if overwrite:
+        state.remove()
+    return False
+
+
+def _settings(
+    preset: Preset,
+    epochs: int | None,
+    learning_rate: float | None,
+    vocab_size: int | None,
+    max_length: int | None,
+    batch_size: int | None,
+) -> Preset:
+    for name, value in (
+        ("--epochs", epochs),
+        ("--vocab-size", vocab_size),
+        ("--max-length", max_length),
+        ("--batch-size", batch_size),
+        ("--learning-rate", learning_rate),
+    ):
+        if value is not None and not value > 0:
+            raise SentimentError(f"{name} must be greater than 0, not {value}.")
+    if vocab_size is not None and vocab_size < 3:
+        raise SentimentError(f"--vocab-size must leave room for a word, not {vocab_size}.")
+    walk = dataclasses.replace(
+        preset.loop,
+        epochs=epochs or preset.loop.epochs,
+        learning_rate=learning_rate or preset.loop.learning_rate,
+    )
+    network = preset.network | ({"max_length": max_length} if max_length else {})
+    return dataclasses.replace(
+        preset,
+        loop=walk,
+        network=network,
+        vocab_size=vocab_size or preset.vocab_size,
+        batch_size=batch_size or preset.batch_size,
+    )
+
+
+def _label_names(reviews: Dataset) -> dict[int, str]:
+    kind = reviews.features["label"]
+    if not isinstance(kind, ClassLabel):
+        return SOFT_LABEL_NAMES
+    found = set(reviews["label"])
+    if len(found) < 2:
+        only = ", ".join(repr(kind.names[i]) for i in found) or "none"
+        raise SentimentError(
+            f"Training needs rows of at least two labels; the data set's rows have {only}."
+        )
+    return dict(enumerate(kind.names))
+
+
+def _tasks(
+    settings: Preset, rows: EncodedRows, seed: int, accelerator: Accelerator
+) -> list[loop.Task]:
+    def batches(number: int, crop_share: float) -> TrainingBatches:
+        return TrainingBatches(
+            rows,
+            settings.batch_size,
+            max_length=settings.network.get("max_length"),
+            crop_share=crop_share,
+            seed=seed + number,
+            rank=accelerator.process_index,
+            world=accelerator.num_processes,
+        )
+
+    tasks = [loop.Task(classification(settings.label_smoothing), batches(0, settings.crop_share))]
+    if settings.adversarial:
+        objective = virtual_adversarial(**settings.adversarial_options)
+        tasks.append(loop.Task(objective, batches(1, 0.0), settings.adversarial))
+    return tasks
+
+
+def _validator(
+    validation: EncodedRows, accelerator: Accelerator
+) -> Callable[[nn.Module], dict[str, float]]:
+    targets = torch.from_numpy(validation.labels)
+
+    def validate(model: nn.Module) -> dict[str, float]:
+        assert isinstance(model, LSTMClassifier)
+        with accelerator.autocast():
+            logits = predict_logits(model, validation)
+        return {
+            "accuracy": _accuracy(model, logits, targets),
+            "loss": float(model.loss(logits, targets)),
+        }
+
+    return validate
+
+
+def _accuracy(network: LSTMClassifier, logits: Tensor, targets: Tensor) -> float:
+    true = (targets > 0.5).long() if targets.ndim == 1 else targets.argmax(dim=-1)
+    return float((network.probabilities(logits).argmax(dim=-1) == true).float().mean())
+
+
+def fit_temperature(network: LSTMClassifier, logits: Tensor, targets: Tensor) -> float:
+    """The temperature with the smallest loss on validation (Guo et al. 2017, arXiv:1706.04599)."""
+    candidates = np.geomspace(0.1, 10, 401)
+    losses = [float(network.loss(logits / float(t), targets)) for t in candidates]
+    return round(float(candidates[int(np.argmin(losses))]), 4)
+
+
+def make_accelerator(device: torch.device, dtype: torch.dtype) -> Accelerator:
+    # Its state is shared by the whole process and refuses a second precision.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    precision = "bf16" if dtype == torch.bfloat16 else "no"
+    return Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
+
+
+def sum_seconds(history: list[dict[str, Any]]) -> float:
+    return history[-1]["seconds"] if history else 0.0
+
+
+def describe_hardware(device: torch.device) -> dict[str, Any]:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    return {"device": name, "threads": torch.get_num_threads()}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"{name}, {torch.get_num_threads()} threads"
+
+
+def versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    libraries = ("torch", "tokenizers", "datasets", "accelerate", "safetensors")
+    return {
+        "python": platform.python_version(),
+        "sentiment-hf": __version__,
+        **{name: version(name) for name in libraries},
+    }

@@ -1,0 +1,82 @@
+"""Presets: the settings that belong together, under a name."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sentiment_hf.errors import SentimentError
+from sentiment_hf.tokenization import DEFAULT_VOCAB_SIZE
+from sentiment_hf.training.loop import LoopSettings
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Everything that `train` needs to know besides the data.
+
+    Attributes:
+        what: one line for the user.
+        network: the fields of `LSTMConfig` that differ from its defaults.
+        loop: how the training loop walks.
+        crop_share: how many rows show a random piece of their text (see `TrainingBatches`).
+        adversarial: weight of virtual adversarial training; 0 leaves it out.
+    """
+
+    what: str
+    network: dict[str, Any]
+    loop: LoopSettings
+    batch_size: int
+    vocab_size: int = DEFAULT_VOCAB_SIZE
+    crop_share: float = 0.0
+    label_smoothing: float = 0.0
+    adversarial: float = 0.0
+    adversarial_options: dict[str, float] = field(default_factory=dict)
+
+
+PRESETS = {
+    "article": Preset(
+        what="the network of the article: embedding 30, one LSTM layer of 512, the last word",
+        network={
+            "embedding_dim": 30,
+            "hidden_size": 512,
+            "bidirectional": False,
+            "pooling": "last",
+            "max_length": 200,
+        },
+        loop=LoopSettings(
+            epochs=8,
+            learning_rate=1e-3,
+            schedule="constant",
+            warmup_share=0.0,
+            clip=5.0,
+            patience=2,
+        ),
+        batch_size=50,
+    ),
+    "fast": Preset(
+        what="two directions of 128, regularised well: minutes on two cores",
+        network={
+            "embedding_dim": 128,
+            "hidden_size": 128,
+            "dropout": 0.5,
+            "embedding_dropout": 0.4,
+            "word_dropout": 0.2,
+            "max_length": 400,
+        },
+        loop=LoopSettings(
+            epochs=12, learning_rate=2e-3, average=0.998, weight_decay=0.01, patience=4
+        ),
+        batch_size=64,
+        crop_share=0.2,
+        label_smoothing=0.05,
+    ),
+}
+
+
+def get_preset(name: str) -> Preset:
+    """The preset of that name.
+
+    Raises:
+        SentimentError: there is none; the sentence lists them.
+    """
+    if name not in PRESETS:
+        raise SentimentError(f"There is no preset {name!r}; there are {', '.join(PRESETS)}.")
+    return PRESETS[name]
