@@ -1,5 +1,6 @@
 """Batches: token ids of many texts, cut, grouped by length and padded."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -157,7 +158,7 @@ class TrainingBatches:
         self.world = world
 
     def __len__(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
+        return math.ceil(len(self.rows) / self.batch_size)
 
     def plan(self, epoch: int) -> list[np.ndarray]:
         """The row numbers of each batch of an epoch."""

@@ -1,6 +1,5 @@
 """The command `sentiment-hf`: options, sentences and exit statuses; the work is done elsewhere."""
 
-import functools
 import json
 import logging
 import os
@@ -24,7 +23,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 class _SentenceGroup(click.Group):
     """Ends every failure with one sentence and the right exit status."""
 
-    def main(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
             sys.exit(super().main(*args, **{**kwargs, "standalone_mode": False}) or 0)
         except click.exceptions.NoArgsIsHelpError as error:
@@ -61,11 +60,13 @@ def main() -> None:
     """Small sentiment classifiers: train, measure, use and share LSTMs."""
 
 
-def _options(*options: Callable[..., Any]) -> Callable[[Any], Any]:
+def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Several options as one decorator."""
+
     def decorate(function: Any) -> Any:
-        return functools.reduce(
-            lambda decorated, option: option(decorated), options[::-1], function
-        )
+        for option in reversed(options):
+            function = option(function)
+        return function
 
     return decorate
 
@@ -116,10 +117,9 @@ def _listen(quiet: bool) -> None:
     logger.handlers = [Handler()]
     logger.setLevel(logging.ERROR if quiet else logging.INFO)
     logger.propagate = False
-    if "datasets" in sys.modules or quiet or not sys.stderr.isatty():
-        import datasets
-
-        datasets.disable_progress_bars()
+    if quiet or not sys.stderr.isatty():
+        # Read when `datasets` is imported, which prediction never does.
+        os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 
 
 @main.command()
@@ -220,7 +220,7 @@ def predict(
 def _stdin_lines() -> Iterator[str]:
     if sys.stdin is None or sys.stdin.isatty():
         raise SentimentError("There is no text: name one, or pipe lines into the command.")
-    for line in click.get_binary_stream("stdin"):
+    for line in sys.stdin.buffer:
         yield line.decode("utf-8", errors="replace").rstrip("\r\n")
 
 

@@ -7,7 +7,7 @@ the network. The validation split is carved here too.
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypedDict, Unpack
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 import numpy as np
 from datasets import (
@@ -242,7 +242,7 @@ def _with_label_names(
         return splits.cast_column("label", Value("float32"))
     else:
         seen = {value for split in splits.values() for value in split.unique("label")}
-        values = sorted(value for value in seen if value not in (None, NO_LABEL) and value == value)
+        values = sorted(value for value in seen if _is_label(value))
         names = [_label_name(value) for value in values]
     new_names = rename_labels(names, label_map)
     kept = list(dict.fromkeys(new_names))
@@ -262,12 +262,21 @@ def _with_label_names(
     )
 
 
+def _is_label(value: Any) -> bool:
+    """Whether a row has a label; null is read as NaN from a column of floats."""
+    return (
+        value is not None
+        and value != NO_LABEL
+        and not (isinstance(value, float) and np.isnan(value))
+    )
+
+
 def _label_name(value: object) -> str:
     return str(int(value)) if isinstance(value, float) else str(value)
 
 
 def _are_soft_labels(splits: DatasetDict, column: str) -> bool:
-    """Whether a column of floats holds probabilities; whole numbers beyond 0 and 1 are class ids."""
+    """Whether a column of floats holds probabilities: whole numbers are class ids."""
     values = np.concatenate(
         [
             np.array([v for v in split["label"] if v is not None], dtype=float)
@@ -301,8 +310,7 @@ def labelled_rows(split: Dataset) -> Dataset:
     if "label" not in split.features:
         raise SentimentError("The data set has no column of labels; name it with --label-column.")
     split = rows_with_text(split)
-    kept = [label is not None and label != NO_LABEL and label == label for label in split["label"]]
-    return _keep(split, kept, "without a label")
+    return _keep(split, [_is_label(label) for label in split["label"]], "without a label")
 
 
 def _keep(split: Dataset, kept: list[bool], what: str) -> Dataset:

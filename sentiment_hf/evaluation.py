@@ -1,6 +1,7 @@
 """Evaluation: the figures of a checkpoint on a labelled split."""
 
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -113,6 +114,8 @@ def measure(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
         roc_auc = float(metrics.roc_auc_score(labels, probabilities[:, 1]))
     elif len(classes) == count:
         roc_auc = float(metrics.roc_auc_score(labels, probabilities, multi_class="ovr"))
+    # The probabilities were computed in float32; the metric insists on sums of exactly one.
+    normalised = probabilities / probabilities.sum(axis=1, keepdims=True)
     matrix = metrics.confusion_matrix(labels, predictions, labels=range(count))
     return {
         "accuracy": float((predictions == labels).mean()),
@@ -120,7 +123,7 @@ def measure(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
         "recall": float(recall),
         "f1": float(f1),
         "roc_auc": roc_auc,
-        "log_loss": float(metrics.log_loss(labels, probabilities, labels=range(count))),
+        "log_loss": float(metrics.log_loss(labels, normalised, labels=range(count))),
         "ece": calibration_error(probabilities, labels),
         "confusion_matrix": matrix.tolist(),
     }
@@ -166,7 +169,7 @@ def _table(
     correct = probabilities.argmax(dim=1).numpy() == labels
     groups = np.digitize(values, limits)
     ranges = [f"below {limits[0]}"]
-    ranges += [f"{low} to {high}" for low, high in zip(limits, limits[1:], strict=False)]
+    ranges += [f"{low} to {high}" for low, high in pairwise(limits)]
     ranges += [f"{limits[-1]} and more"]
     return [
         {name: text, "n": int(here.sum()), "accuracy": float(correct[here].mean())}

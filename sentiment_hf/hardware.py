@@ -1,5 +1,8 @@
 """Which device computes, and in which precision."""
 
+import ctypes
+import sys
+
 import torch
 
 from sentiment_hf.errors import SentimentError
@@ -24,6 +27,24 @@ def pick_device(name: str | None = None) -> torch.device:
         reason = str(error).splitlines()[0]
         raise SentimentError(f"The device {name!r} cannot be used here: {reason}") from None
     return device
+
+
+def keep_freed_memory() -> None:
+    """Makes the allocator of a Linux process reuse memory instead of giving it back.
+
+    Training takes and frees the same large blocks in every step; fetching each of them from the
+    system anew costs about a fifth of the time on a CPU.
+    """
+    if sys.platform != "linux":
+        return
+    m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(m_mmap_max, 0)
+        libc.mallopt(m_trim_threshold, 2**31 - 1)
+        libc.mallopt(m_top_pad, 2**28)
+    except (OSError, AttributeError):
+        return  # Another C library: nothing is lost but speed.
 
 
 def pick_training_dtype(device: torch.device, name: str | None = None) -> tuple[torch.dtype, str]:

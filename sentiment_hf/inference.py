@@ -33,8 +33,8 @@ def predict_logits(
     for numbers, batch in inference_batches(
         rows, network.config.max_length, WORDS_PER_BATCH, batch_size
     ):
-        batch = batch.to(device)
-        answers = network(batch.input_ids, batch.attention_mask)
+        here = batch.to(device)
+        answers = network(here.input_ids, here.attention_mask)
         logits[torch.from_numpy(numbers)] = answers.float().cpu()
     network.train(was_training)
     return logits

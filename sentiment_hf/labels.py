@@ -31,7 +31,8 @@ def rename_labels(names: Sequence[str], label_map: Mapping[str, str]) -> list[st
     unknown = [name for name in label_map if name not in names]
     if unknown:
         raise SentimentError(
-            f"The label map names {_listed(unknown)}, but the data set's labels are {_listed(names)}."
+            f"The label map names {_listed(unknown)}, but the data set's labels are"
+            f" {_listed(names)}."
         )
     return [label_map.get(name, name) for name in names]
 

@@ -289,13 +289,14 @@ class LSTMClassifier(nn.Module):
             if backward_states is None
             else torch.cat([forward_states, backward_states], dim=-1)
         )
-        past_end = torch.arange(both.shape[1], device=both.device) >= lengths[:, None]
+        real = torch.arange(both.shape[1], device=both.device) < lengths[:, None]
         pooled = []
         if self.config.pooling in ("mean", "mean_max"):
-            total = both.masked_fill(past_end[..., None], 0).sum(dim=1, dtype=torch.float32)
-            pooled.append((total / lengths[:, None]).to(both.dtype))
+            # A matrix product sums without a second copy of the states in float32.
+            total = torch.bmm(real[:, None].to(both.dtype), both).squeeze(1)
+            pooled.append(total / lengths[:, None].to(both.dtype))
         if self.config.pooling in ("max", "mean_max"):
-            pooled.append(both.masked_fill(past_end[..., None], -torch.inf).amax(dim=1))
+            pooled.append(both.masked_fill(~real[..., None], -torch.inf).amax(dim=1))
         return torch.cat(pooled, dim=-1)
 
     def classify(self, embedded: Tensor, lengths: Tensor) -> Tensor:

@@ -91,7 +91,7 @@ class SentimentPipeline:
 
         Returns:
             One text: `[{"label": ..., "score": ...}]`, a dictionary for each of the top k labels.
-            A list: one dictionary a text, or one list of dictionaries a text where `top_k` is given.
+            A list: one dictionary a text, or a list of dictionaries a text where `top_k` is given.
         """
         several = [texts] if isinstance(texts, str) else texts
         probabilities = self.probabilities(several, batch_size=batch_size)

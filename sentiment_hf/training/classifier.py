@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 import platform
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +30,7 @@ from sentiment_hf.data import (
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.figures import draw_training_curve
 from sentiment_hf.files import recover_folder, replaced_folder, write_json
-from sentiment_hf.hardware import pick_device, pick_training_dtype
+from sentiment_hf.hardware import keep_freed_memory, pick_device, pick_training_dtype
 from sentiment_hf.inference import predict_logits
 from sentiment_hf.network import LSTMClassifier, LSTMConfig
 from sentiment_hf.pipeline import SentimentPipeline
@@ -41,6 +42,7 @@ from sentiment_hf.training.state import STATE_FOLDER, StateFolder
 from sentiment_hf.version import __version__
 
 TRAIN_SPLIT = "train"
+FEWEST_STEPS = 400
 SOFT_LABEL_NAMES = {0: "neg", 1: "pos"}
 
 logger = logging.getLogger(__name__)
@@ -83,13 +85,13 @@ def train(
     Raises:
         SentimentError: unusable data or arguments, an occupied `output`, a loss that is no number.
     """
+    settings = _settings(
+        get_preset(preset), epochs, learning_rate, vocab_size, max_length, batch_size
+    )
     folder = Path(output)
     state = StateFolder(folder / STATE_FOLDER)
     if prepare_output(folder, state, resume=resume, overwrite=overwrite):
         return SentimentPipeline.from_pretrained(folder, device=device)
-    settings = _settings(
-        get_preset(preset), epochs, learning_rate, vocab_size, max_length, batch_size
-    )
     chosen_device = pick_device(device)
     precision, reason = pick_training_dtype(chosen_device, dtype)
     precision_name = str(precision).removeprefix("torch.")
@@ -106,6 +108,8 @@ def train(
         )
     tokenizer = train_tokenizer(train_rows["text"], settings.vocab_size)
     config = LSTMConfig(vocab_size=tokenizer.get_vocab_size(), id2label=names, **settings.network)
+    if epochs is None:
+        settings = with_enough_steps(settings, len(train_rows))
     arguments = {
         "preset": preset,
         "epochs": settings.loop.epochs,
@@ -120,6 +124,8 @@ def train(
         "train_rows": len(train_rows),
         "validation_rows": len(validation_rows),
     }
+    if chosen_device.type == "cpu":
+        keep_freed_memory()
     accelerator = make_accelerator(chosen_device, precision)
     set_seed(seed)
     network = LSTMClassifier(config)
@@ -225,6 +231,17 @@ def _settings(
         vocab_size=vocab_size or preset.vocab_size,
         batch_size=batch_size or preset.batch_size,
     )
+
+
+def with_enough_steps(settings: Preset, rows: int) -> Preset:
+    """More epochs where the data is so small that the preset's would be a handful of steps."""
+    steps_per_epoch = math.ceil(rows / settings.batch_size)
+    epochs = max(settings.loop.epochs, math.ceil(FEWEST_STEPS / steps_per_epoch))
+    walk = settings.loop
+    if walk.patience is not None:
+        patience = math.ceil(walk.patience * epochs / walk.epochs)
+        walk = dataclasses.replace(walk, patience=patience)
+    return dataclasses.replace(settings, loop=dataclasses.replace(walk, epochs=epochs))
 
 
 def _label_names(reviews: Dataset) -> dict[int, str]:
