@@ -141,6 +141,9 @@ def train(
         identity={**arguments, "config": config.to_dict(), "data": data, "dtype": precision_name},
         show_progress=show_progress,
     )
+    if config.dtype == "float16":
+        # Rounded before the temperature is fitted: what is measured is what is saved.
+        network.half().float()
     logits = predict_logits(network, validation)
     targets = torch.from_numpy(validation.labels)
     config = dataclasses.replace(config, temperature=fit_temperature(network, logits, targets))

@@ -164,7 +164,8 @@ class _Walk:
             desc="Training",
             unit="step",
             dynamic_ncols=True,
-            disable=not (show_progress and self.accelerator.is_main_process),
+            # None: shown on a terminal only.
+            disable=None if show_progress and self.accelerator.is_main_process else True,
         )
         with progress:
             while self.step < self.total_steps and not self._stops_early():

@@ -60,6 +60,7 @@ PRESETS = {
             "embedding_dropout": 0.4,
             "word_dropout": 0.2,
             "max_length": 400,
+            "dtype": "float16",
         },
         loop=LoopSettings(
             epochs=12, learning_rate=2e-3, average=0.998, weight_decay=0.01, patience=4
