@@ -1,5 +1,6 @@
 """The model card: rendered from what was measured and written down, and from nothing else."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ from sentiment_hf.checkpoint import (
     CARD_FILE,
     EVALUATION_FILE,
     FIGURES_FOLDER,
+    TOKENIZER_FILE,
     TRAINING_FILE,
     read_config,
 )
@@ -42,6 +44,7 @@ def render_card(folder: Path, repo_id: str | None = None) -> str:
         name=name,
         model=repo_id or folder.resolve().name,
         config=config,
+        has_tokenizer=(folder / TOKENIZER_FILE).exists(),
         labels=" and ".join(f"`{label}`" for label in config.label_names),
         training=training,
         results=results,
@@ -50,7 +53,22 @@ def render_card(folder: Path, repo_id: str | None = None) -> str:
         ],
         figures=figures,
     )
-    return str(card)
+    return f"{str(card).rstrip()}\n\n{_signature(card.text)}\n"
+
+
+def _signature(text: str) -> str:
+    digest = hashlib.sha256(" ".join(text.split()).encode()).hexdigest()[:16]
+    return f"<!-- rendered by sentiment-hf, {digest} -->"
+
+
+def is_as_rendered(text: str) -> bool:
+    """Whether the text of a card is still as it was rendered: nobody has edited it."""
+    above, signature, rest = text.rpartition("<!-- rendered by sentiment-hf, ")
+    return (
+        bool(above)
+        and not rest.partition("-->")[2].strip()
+        and (f"{signature}{rest}".strip() == _signature(above))
+    )
 
 
 def _read_if_there(path: Path) -> dict[str, Any]:

@@ -48,22 +48,6 @@ _STORED_DTYPES = {"float32": torch.float32, "float16": torch.float16}
 NetworkT = TypeVar("NetworkT", bound=LSTMClassifier)
 
 
-def find_checkpoint(model: str | Path | None) -> Path:
-    """The folder of a MODEL: the reference checkpoint or a local checkpoint folder.
-
-    Raises:
-        SentimentError: there is none.
-    """
-    folder = Path(model) if model is not None else REFERENCE_FOLDER
-    if is_checkpoint(folder):
-        return folder
-    if model == REFERENCE_NAME:
-        return REFERENCE_FOLDER
-    if folder.is_dir():
-        raise SentimentError(f"The folder {model} holds no checkpoint: it has no config.json.")
-    raise SentimentError(f"The model {str(model)!r} does not exist: there is no such folder.")
-
-
 def is_checkpoint(folder: Path) -> bool:
     recover_folder(folder)
     return (folder / CONFIG_FILE).exists()

@@ -84,7 +84,9 @@ POSITIVE = click.IntRange(min=1)
 RATE = click.FloatRange(min=0, min_open=True)
 
 model_option = click.option(
-    "--model", metavar="MODEL", help="A checkpoint folder [default: the reference checkpoint]."
+    "--model",
+    metavar="MODEL",
+    help="A checkpoint folder or a Hub id [default: the reference checkpoint].",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")
 compute_options = _options(
@@ -132,11 +134,14 @@ def _listen(quiet: bool) -> None:
 @click.option("--max-length", type=POSITIVE, help="Words kept of a longer text.")
 @click.option("--resume", is_flag=True, help="Go on with a training that was cut off.")
 @click.option("--overwrite", is_flag=True, help="Replace the checkpoint in --output.")
+@click.option("--push-to", metavar="REPO_ID", help="Share the checkpoint on the Hub at the end.")
 @reading_options
 @compute_options
 @seed_option
 @json_option
-def train(dataset: str, output: Path, quiet: bool, as_json: bool, **options: Any) -> None:
+def train(
+    dataset: str, output: Path, push_to: str | None, quiet: bool, as_json: bool, **options: Any
+) -> None:
     """Train tokenizer and network on DATASET and write a checkpoint folder.
 
     DATASET is `sample`, a folder, a csv, json, jsonl or parquet file, or a Hub id.
@@ -159,6 +164,28 @@ def train(dataset: str, output: Path, quiet: bool, as_json: bool, **options: Any
         click.echo(json.dumps(record))
     else:
         click.echo(f"{output}\tvalidation accuracy {record['validation_accuracy']:.4f}")
+    if push_to:
+        _push(output, push_to)
+
+
+def _push(folder: Path, repo_id: str, **options: Any) -> None:
+    from sentiment_hf.hub import push_folder
+
+    click.echo(push_folder(folder, repo_id, **options))
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("repo_id")
+@click.option("--private", is_flag=True, default=None, help="Make the repository private.")
+@click.option("--branch", metavar="NAME", help="Push to a branch; it is made if there is none.")
+@click.option("--create-pr", is_flag=True, help="Push as a pull request.")
+@click.option("--tag", metavar="NAME", help="Name the new commit.")
+@click.option("--replace-card", is_flag=True, help="Replace a card that was edited on the Hub.")
+def push(folder: Path, repo_id: str, **options: Any) -> None:
+    """Share the checkpoint in FOLDER as REPO_ID (user/name) on the Hub."""
+    _listen(quiet=False)
+    _push(folder, repo_id, **options)
 
 
 @main.command()

@@ -22,6 +22,7 @@ from datasets import (
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
 from sentiment_hf.errors import SentimentError
+from sentiment_hf.hub_errors import HUB_TIMEOUT_SECONDS, hub_sentences
 from sentiment_hf.labels import rename_labels
 
 DEFAULT_DATASET = "stanfordnlp/imdb"
@@ -30,7 +31,10 @@ FILE_BUILDERS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "
 TEXT_NAMES = ("text", "review", "sentence", "content")
 LABEL_NAMES = ("label", "labels", "sentiment", "target")
 NO_LABEL = -1
-HUB_TIMEOUT_SECONDS = 8.0
+OFFLINE_DATASETS = (
+    "a folder, a csv, json, jsonl or parquet file and 'sample' work without it, and"
+    " HF_HUB_OFFLINE=1 reads a data set that is already in the cache"
+)
 
 VALIDATION_ROWS = 2_500
 VALIDATION_SHARE = 0.1
@@ -146,29 +150,11 @@ def open_dataset(
 def _ask_hub_for(name: str, revision: str | None) -> None:
     """Asks for the data set once: `load_dataset` alone retries for half a minute without a Hub."""
     from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 
     if constants.HF_HUB_OFFLINE:
         return
-    try:
+    with hub_sentences(f"the data set {name!r}", without_hub=OFFLINE_DATASETS):
         HfApi().dataset_info(name, revision=revision, timeout=HUB_TIMEOUT_SECONDS)
-    except (RepositoryNotFoundError, HFValidationError):
-        raise SentimentError(
-            f"The data set {name!r} does not exist, neither here nor on the Hub"
-            " (or it is private, and no valid token is set)."
-        ) from None
-    except HfHubHTTPError as error:
-        raise SentimentError(
-            f"The Hub refused the data set {name!r}: {str(error).splitlines()[0]}", exit_status=1
-        ) from None
-    except Exception as error:
-        # The client lets the errors of its HTTP library through, and that library changes.
-        raise SentimentError(
-            f"The data set {name!r} is not here and the Hub cannot be reached"
-            f" ({type(error).__name__}); what works without it: a folder, a csv, json, jsonl or"
-            " parquet file, 'sample', or HF_HUB_OFFLINE=1 for a data set already in the cache.",
-            exit_status=1,
-        ) from None
 
 
 class Columns(NamedTuple):

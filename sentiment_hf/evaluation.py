@@ -10,7 +10,7 @@ from datasets import ClassLabel
 from torch import Tensor
 
 from sentiment_hf.card import write_card
-from sentiment_hf.checkpoint import EVALUATION_FILE, REFERENCE_FOLDER, find_checkpoint
+from sentiment_hf.checkpoint import EVALUATION_FILE, REFERENCE_FOLDER, is_checkpoint
 from sentiment_hf.data import (
     DEFAULT_DATASET,
     ReadingOptions,
@@ -57,8 +57,9 @@ def evaluate(
     Raises:
         SentimentError: the data set cannot be read, or its labels are not the checkpoint's.
     """
-    if save and (model is None or find_checkpoint(model) == REFERENCE_FOLDER):
-        raise SentimentError("--save writes into a checkpoint folder; name yours with --model.")
+    folder = Path(model) if model is not None else REFERENCE_FOLDER
+    if save and (not is_checkpoint(folder) or folder == REFERENCE_FOLDER):
+        raise SentimentError("--save writes into a local checkpoint folder; name it with --model.")
     pipe = SentimentPipeline.from_pretrained(model, device=device, dtype=dtype)
     reviews = load_reviews(dataset, splits=[split], seed=seed, **options)[split]
     if "label" in reviews.features and not isinstance(reviews.features["label"], ClassLabel):
@@ -79,7 +80,6 @@ def evaluate(
         "reviews_per_second": round(len(texts) / seconds, 1),
     }
     if save:
-        folder = find_checkpoint(model)
         lengths = np.array([len(encoding.ids) for encoding in pipe.tokenizer.encode_batch(texts)])
         saved = {
             "dataset": dataset_name(dataset),

@@ -1,16 +1,17 @@
 """A whole checkpoint: text in, labels out."""
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from sentiment_hf.card import write_card
 from sentiment_hf.checkpoint import (
-    find_checkpoint,
     read_config,
     read_network,
     read_tokenizer,
@@ -19,6 +20,7 @@ from sentiment_hf.checkpoint import (
 )
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.hardware import DTYPES, pick_device
+from sentiment_hf.hub import HubOptions, PushOptions, find_checkpoint, push_folder
 from sentiment_hf.inference import predict_logits
 from sentiment_hf.network import LSTMClassifier, LSTMConfig
 from sentiment_hf.pretrained import LSTMForSequenceClassification
@@ -50,18 +52,20 @@ class SentimentPipeline:
         *,
         device: str | None = None,
         dtype: str | None = None,
+        **options: Unpack[HubOptions],
     ) -> "SentimentPipeline":
         """Loads a checkpoint, strictly.
 
         Args:
-            model: a checkpoint folder; the reference checkpoint by default.
+            model: a checkpoint folder or a Hub id; the reference checkpoint by default.
             device: `cpu`, `cuda`, ...; the best one at hand by default.
             dtype: `float32` (the default) or `bfloat16`, which is faster where the hardware has it.
+            options: `revision`, `token`, `cache_dir`, `local_files_only`, `force_download`.
 
         Raises:
             SentimentError: a file is missing, damaged, or does not fit the others.
         """
-        folder = find_checkpoint(model)
+        folder = find_checkpoint(model, **options)
         config = read_config(folder)
         tokenizer = read_tokenizer(folder, config)
         network = read_network(folder, config, LSTMForSequenceClassification)
@@ -69,11 +73,26 @@ class SentimentPipeline:
         return cls(network, tokenizer)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Writes `config.json`, `model.safetensors` and the tokenizer's two files into a folder."""
+        """Writes `config.json`, `model.safetensors`, the tokenizer's two files and a card."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         write_network(folder, self.network)
         write_tokenizer(folder, self.tokenizer, self.config.max_length)
+        write_card(folder)
+
+    def push_to_hub(self, repo_id: str, **options: Unpack[PushOptions]) -> str:
+        """Shares network, tokenizer and card in one commit; see `push_folder`.
+
+        A folder written by `train` holds more: its records and figures. Share that one whole with
+        `sentiment-hf push FOLDER REPO_ID`.
+
+        Returns:
+            The address of the repository or of the pull request.
+        """
+        with tempfile.TemporaryDirectory() as parent:
+            folder = Path(parent) / repo_id.rsplit("/", maxsplit=1)[-1]
+            self.save_pretrained(folder)
+            return push_folder(folder, repo_id, **options)
 
     def __call__(
         self,
