@@ -39,6 +39,7 @@ from sentiment_hf.training import loop
 from sentiment_hf.training.objectives import classification, virtual_adversarial
 from sentiment_hf.training.presets import Preset, get_preset
 from sentiment_hf.training.state import STATE_FOLDER, StateFolder
+from sentiment_hf.training.word_vectors import word_vectors
 from sentiment_hf.version import __version__
 
 TRAIN_SPLIT = "train"
@@ -130,6 +131,9 @@ def train(
     set_seed(seed)
     network = LSTMClassifier(config)
     rows = EncodedRows.from_split(train_rows, tokenizer, config.num_labels)
+    if settings.word_vectors and not state.exists():
+        vectors = word_vectors(rows, config.vocab_size, config.embedding_dim, seed)
+        network.embedding.load_state_dict({"weight": vectors})
     validation = EncodedRows.from_split(validation_rows, tokenizer, config.num_labels)
     history = loop.run(
         network,

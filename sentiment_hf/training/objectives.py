@@ -19,12 +19,41 @@ def classification(label_smoothing: float = 0.0, class_weights: Tensor | None = 
 
     def objective(model: nn.Module, batch: Batch) -> Tensor:
         assert isinstance(model, LSTMClassifier)
-        assert batch.labels is not None
-        logits = model(batch.input_ids, batch.attention_mask)
-        even = 1 / model.config.num_labels
-        labels = batch.labels * (1 - label_smoothing) + label_smoothing * even
-        weights = None if class_weights is None else class_weights.to(labels.device)
-        return model.loss(logits, labels, weights)
+        targets, weights = _targets(model, batch, label_smoothing, class_weights)
+        return model.loss(model(batch.input_ids, batch.attention_mask), targets, weights)
+
+    return objective
+
+
+def _targets(
+    model: LSTMClassifier, batch: Batch, label_smoothing: float, class_weights: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    assert batch.labels is not None
+    labels = batch.labels * (1 - label_smoothing) + label_smoothing / model.config.num_labels
+    return labels, None if class_weights is None else class_weights.to(labels.device)
+
+
+def adversarial(
+    epsilon: float = 0.3, label_smoothing: float = 0.0, class_weights: Tensor | None = None
+) -> Objective:
+    """Cross-entropy on the texts and on the same texts with their word vectors moved against them.
+
+    Miyato, Dai & Goodfellow 2017, arXiv:1605.07725: the change is along the gradient of the loss,
+    measured over the whole text.
+
+    Args:
+        epsilon: the length of the change, in lengths of an average word vector.
+    """
+
+    def objective(model: nn.Module, batch: Batch) -> Tensor:
+        assert isinstance(model, LSTMClassifier)
+        targets, weights = _targets(model, batch, label_smoothing, class_weights)
+        embedded, lengths = model.embed(batch.input_ids, batch.attention_mask)
+        loss = model.loss(model.classify(embedded, lengths), targets, weights)
+        (gradient,) = torch.autograd.grad(loss, embedded, retain_graph=True)
+        worst = epsilon * _word_length(embedded, lengths) * _unit(gradient)
+        moved = model.classify(embedded + worst, lengths)
+        return (loss + model.loss(moved, targets, weights)) / 2
 
     return objective
 
@@ -50,8 +79,7 @@ def virtual_adversarial(epsilon: float = 0.3, probe: float = 0.03) -> Objective:
         real = (torch.arange(embedded.shape[1], device=lengths.device) < lengths[:, None])[
             ..., None
         ]
-        norms = embedded.detach().float().norm(dim=-1)
-        word_length = norms.sum() / lengths.sum()
+        word_length = _word_length(embedded, lengths)
         with torch.no_grad():
             logits = model.classify(embedded, lengths).float()
             clean = (
@@ -69,6 +97,12 @@ def virtual_adversarial(epsilon: float = 0.3, probe: float = 0.03) -> Objective:
         return divergence(model, moved, clean)
 
     return objective
+
+
+def _word_length(embedded: Tensor, lengths: Tensor) -> Tensor:
+    """The mean length of the word vectors of a batch; padding is embedded as zeros or not read."""
+    real = torch.arange(embedded.shape[1], device=lengths.device) < lengths[:, None]
+    return (embedded.detach().float().norm(dim=-1) * real).sum() / lengths.sum()
 
 
 def _unit(change: Tensor) -> Tensor:
