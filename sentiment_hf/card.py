@@ -10,6 +10,7 @@ from sentiment_hf.checkpoint import (
     FIGURES_FOLDER,
     TOKENIZER_FILE,
     TRAINING_FILE,
+    is_own_file,
     read_config,
 )
 from sentiment_hf.files import read_json, write_text
@@ -36,7 +37,9 @@ def render_card(folder: Path, repo_id: str | None = None) -> str:
     config = read_config(folder)
     training = _read_if_there(folder / TRAINING_FILE)
     results = _read_if_there(folder / EVALUATION_FILE)
-    figures = sorted(path.name for path in (folder / FIGURES_FOLDER).glob("*.png"))
+    figures = sorted(
+        path.name for path in (folder / FIGURES_FOLDER).glob("*.png") if is_own_file(path)
+    )
     name = repo_id.split("/")[-1] if repo_id else folder.resolve().name
     card = ModelCard.from_template(
         _card_data(name, training, results),
@@ -72,7 +75,7 @@ def is_as_rendered(text: str) -> bool:
 
 
 def _read_if_there(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.exists() else {}
+    return read_json(path) if is_own_file(path) else {}
 
 
 def _hub_id(dataset: str | None) -> str | None:

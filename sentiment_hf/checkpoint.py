@@ -53,6 +53,11 @@ def is_checkpoint(folder: Path) -> bool:
     return (folder / CONFIG_FILE).exists()
 
 
+def is_own_file(path: Path) -> bool:
+    """Whether a file of a checkpoint lies there itself; a link may lead anywhere."""
+    return path.is_file() and not path.is_symlink()
+
+
 def write_network(folder: Path, network: LSTMClassifier) -> None:
     """Writes `config.json` and `model.safetensors`, the weights in the configuration's `dtype`."""
     config = network.config

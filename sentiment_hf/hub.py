@@ -19,11 +19,13 @@ from sentiment_hf.checkpoint import (
     REQUIRED_FILES,
     TOKENIZER_FILE,
     is_checkpoint,
+    is_own_file,
     read_config,
     read_network,
     read_tokenizer,
 )
 from sentiment_hf.errors import SentimentError
+from sentiment_hf.files import write_text
 from sentiment_hf.hub_errors import HUB_TIMEOUT_SECONDS, hub_sentences
 from sentiment_hf.network import LSTMClassifier
 from sentiment_hf.version import __version__
@@ -142,7 +144,20 @@ def _download(repo_id: str, files: tuple[str, ...], options: HubOptions) -> Path
                     exit_status=1,
                 )
             folder = path.parent
+        _remember_revision(folder, revision or "main", info.sha)
     return folder
+
+
+def _remember_revision(snapshot: Path, revision: str, commit: str | None) -> None:
+    """Notes in the cache which commit a revision was, so that it is found again offline.
+
+    The client does so only where it resolves each file by itself; the layout is the documented
+    one: `snapshots/COMMIT` beside `refs/REVISION`.
+    """
+    reference = snapshot.parent.parent / "refs" / revision
+    if commit and revision != commit:
+        reference.parent.mkdir(parents=True, exist_ok=True)
+        write_text(reference, commit)
 
 
 def _check_required(repo_id: str, found: set[str], files: tuple[str, ...]) -> None:
@@ -246,7 +261,7 @@ def check_folder(folder: Path) -> None:
 def published(folder: Path) -> list[Path]:
     """The files of a folder that are published: regular files with the names of the contract."""
     found = [path for pattern in PUBLISHED_FILES for path in sorted(folder.glob(pattern))]
-    return [path for path in found if path.is_file() and not path.is_symlink()]
+    return [path for path in found if is_own_file(path)]
 
 
 def _merged_card(api: "HfApi", repo_id: str, commit: str | None, ours: str) -> str:

@@ -57,6 +57,11 @@ def hub_sentences(what: str, *, without_hub: str) -> Iterator[None]:
         if error.errno:  # A full disk, a folder that cannot be written.
             raise
         raise fail(f"could not be reached ({_first_line(error)}); {without_hub}") from None
+    except RuntimeError as error:
+        # What goes wrong while a file is uploaded comes wrapped.
+        if not isinstance(error.__cause__, errors.HfHubHTTPError):
+            raise
+        raise fail(_refusal(error.__cause__)) from None
     except Exception as error:
         if type(error).__module__.split(".")[0] not in _CLIENT_MODULES:
             raise

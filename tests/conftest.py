@@ -1,20 +1,38 @@
 """Small things that many tests need. Nothing here touches the network but loopback."""
 
 import os
+import random
+import socket
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+with socket.socket() as _probe:
+    _probe.bind(("127.0.0.1", 0))
+    HUB_PORT = _probe.getsockname()[1]
+
+# The Hub's client reads these when it is imported. Nothing listens on that port but in tests
+# that ask for the fixture `hub`.
+os.environ["HF_ENDPOINT"] = f"http://127.0.0.1:{HUB_PORT}"
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hf-home-")
+os.environ["HF_HUB_DISABLE_XET"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+for _name in ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
+    os.environ.pop(_name, None)
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from hub_server import Hub
 
 from sentiment_hf import LSTMConfig, SentimentPipeline, train, train_tokenizer
 from sentiment_hf.cli import main
 from sentiment_hf.pretrained import LSTMForSequenceClassification
+
+ANN = "hf_annAnnannANN"
 
 SENTENCES = [
     "a good film , good and warm",
@@ -57,7 +75,7 @@ def checkpoint(make_pipeline, tmp_path) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory) -> Path:
-    """A checkpoint folder as `train` writes it, from the sample corpus; read it, do not change it."""
+    """A checkpoint folder as `train` writes it, from the sample corpus; only to be read."""
     folder = tmp_path_factory.mktemp("trained") / "small"
     train("sample", folder, epochs=2, batch_size=32, show_progress=False)
     return folder
@@ -84,3 +102,39 @@ def run_process():
         )
 
     return invoke
+
+
+@pytest.fixture(scope="session")
+def easy_csv(tmp_path_factory) -> Path:
+    """A csv file of 200 short rows that anyone can tell apart.
+
+    Each row has a word that no other has, twice, so that a vocabulary tells which rows it saw.
+    """
+    dice = random.Random(0)
+    words = {
+        "neg": ["cold", "dull", "grim", "clumsy", "stale", "noisy"],
+        "pos": ["warm", "lovely", "bright", "tender", "clever", "funny"],
+        "": ["the", "film", "was", "a", "very", "long", "evening", "with", "some", "music"],
+    }
+    lines = ["text,label"]
+    for number in range(200):
+        label = ("neg", "pos")[number % 2]
+        chosen = dice.choices(words[""], k=dice.randint(3, 10)) + dice.choices(words[label], k=2)
+        dice.shuffle(chosen)
+        lines.append(f"{' '.join(chosen)} row{number} row{number},{label}")
+    path = tmp_path_factory.mktemp("easy") / "easy.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path) -> Iterator[Hub]:
+    """A Hub on loopback that the real client talks to, with an empty cache and Ann logged in."""
+    server = Hub()
+    server.ports = [HUB_PORT, 0]
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)
+    monkeypatch.setenv("HF_TOKEN", ANN)
+    with server:
+        server.add_user("ann", ANN)
+        yield server

@@ -1,0 +1,480 @@
+"""The test Hub answers the real clients as the Hub does."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+from hub_server import Hub
+from huggingface_hub import CommitOperationAdd, HfApi, hf_hub_download, snapshot_download
+from huggingface_hub import errors as hub_errors
+from xet_store import XetHub
+
+WEIGHTS = bytes(range(256)) * 40
+FILES = {"model.safetensors": WEIGHTS, "config.json": b'{"hidden_size": 4}', "a/b/c.txt": b"deep"}
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    from huggingface_hub import constants
+    from huggingface_hub.utils import _http
+
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(_http.time, "sleep", lambda seconds: None)
+    with Hub() as hub:
+        hub.add_user("ann", "hf_ann")
+        hub.add_user("bob", "hf_bob")
+        hub.add_user("ann", "hf_ann_reads", role="read")
+        yield hub
+
+
+@pytest.fixture
+def ann(hub):
+    return HfApi(endpoint=hub.endpoint, token="hf_ann")
+
+
+@pytest.fixture
+def bob(hub):
+    return HfApi(endpoint=hub.endpoint, token="hf_bob")
+
+
+@pytest.fixture
+def nobody(hub):
+    return HfApi(endpoint=hub.endpoint, token=False)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for path, data in FILES.items():
+        file = tmp_path / "folder" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+    return tmp_path / "folder"
+
+
+@pytest.fixture
+def fetch(hub, tmp_path):
+    """Downloads one file of ann/m into an empty cache and returns its content."""
+
+    def download(filename="model.safetensors", token="hf_ann", **options) -> bytes:
+        cache = tmp_path / f"cache{len(hub.requests)}"
+        options = {"endpoint": hub.endpoint, "token": token, "cache_dir": cache} | options
+        with open(hf_hub_download("ann/m", filename, **options), "rb") as file:
+            return file.read()
+
+    return download
+
+
+def test_a_folder_comes_back_as_it_was_pushed(hub, ann, folder, tmp_path, fetch):
+    assert ann.whoami()["name"] == "ann"
+    url = ann.create_repo("ann/m")
+    assert (url.repo_id, url.endpoint) == ("ann/m", hub.endpoint)
+    pushed = ann.upload_folder(repo_id="ann/m", folder_path=folder, commit_message="First")
+
+    assert pushed.oid == hub.head("ann/m") == ann.model_info("ann/m").sha
+    assert hub.files("ann/m").items() >= FILES.items()
+    local = snapshot_download("ann/m", endpoint=hub.endpoint, cache_dir=tmp_path / "cache")
+    assert all((tmp_path / local / path).read_bytes() == data for path, data in FILES.items())
+    assert fetch("a/b/c.txt") == b"deep"
+    assert ann.list_repo_commits("ann/m")[0].title == "First"
+
+
+def test_what_did_not_change_is_not_uploaded_again(hub, ann, folder):
+    ann.create_repo("ann/m")
+    first = ann.upload_folder(repo_id="ann/m", folder_path=folder)
+    again = ann.upload_folder(repo_id="ann/m", folder_path=folder)
+    assert again.oid == first.oid
+    assert len(hub.calls("PUT /cdn/")) == len(hub.calls("POST .*/commit/")) == 1
+
+
+def test_large_files_are_redirected_to_another_origin_without_the_token(hub, ann, fetch):
+    hub.commit("ann/m", FILES)
+    assert fetch() == WEIGHTS
+    api, cdn = hub.calls("model.safetensors")
+    assert (api.method, api.status, api.headers["authorization"]) == ("HEAD", 302, "Bearer hf_ann")
+    assert (cdn.method, cdn.side, cdn.headers.get("authorization")) == ("GET", "cdn", None)
+    assert fetch("config.json") == FILES["config.json"]
+    assert [call.side for call in hub.calls("config.json")] == ["api", "api"]
+
+
+def test_info_and_tree_give_sizes_and_sha256(hub, ann, folder):
+    hub.commit("ann/m", FILES)
+    sha256 = hashlib.sha256(WEIGHTS).hexdigest()
+    siblings = {s.rfilename: s for s in ann.model_info("ann/m", files_metadata=True).siblings}
+    assert siblings["model.safetensors"].lfs.sha256 == sha256
+    assert siblings["config.json"].lfs is None
+    assert siblings["config.json"].size == len(FILES["config.json"])
+
+    tree = {entry.path: entry for entry in ann.list_repo_tree("ann/m", recursive=True)}
+    assert set(tree) == {*FILES, ".gitattributes", "a", "a/b"}
+    assert tree["model.safetensors"].lfs.sha256 == sha256
+    assert [entry.path for entry in ann.list_repo_tree("ann/m", "a")] == ["a/b"]
+    assert [p.path for p in ann.get_paths_info("ann/m", ["a/b", "no", "config.json"])] == [
+        "a/b",
+        "config.json",
+    ]
+    assert not ann.verify_repo_checksums("ann/m", local_dir=folder).mismatches
+    (folder / "model.safetensors").write_bytes(WEIGHTS[::-1])
+    mismatches = ann.verify_repo_checksums("ann/m", local_dir=folder).mismatches
+    assert [mismatch["path"] for mismatch in mismatches] == ["model.safetensors"]
+
+
+def test_revisions_are_branches_tags_pull_requests_and_commits(hub, ann, fetch):
+    old = hub.commit("ann/m", {"x": b"1"})
+    ann.create_tag("ann/m", tag="v1")
+    ann.create_branch("ann/m", branch="dev/a", revision=old)
+    new = hub.commit("ann/m", {"x": b"2"})
+    pull = ann.upload_file(
+        repo_id="ann/m", path_in_repo="x", path_or_fileobj=b"3", create_pr=True, parent_commit=old
+    )
+    on_branch = ann.upload_file(
+        repo_id="ann/m", path_in_repo="x", path_or_fileobj=b"4", revision="dev/a"
+    )
+
+    assert pull.pr_revision == "refs/pr/1"
+    contents = {"main": b"2", "v1": b"1", "dev/a": b"4", "refs/pr/1": b"3", old: b"1", new: b"2"}
+    assert {revision: fetch("x", revision=revision) for revision in contents} == contents
+    refs = ann.list_repo_refs("ann/m", include_pull_requests=True)
+    assert {ref.name: ref.target_commit for ref in refs.branches} == {
+        "main": new,
+        "dev/a": on_branch.oid,
+    }
+    assert [(tag.name, tag.target_commit) for tag in refs.tags] == [("v1", old)]
+    assert [ref.ref for ref in refs.pull_requests] == ["refs/pr/1"]
+    assert ann.model_info("ann/m", revision="refs/pr/1").sha == pull.oid
+
+    ann.create_tag("ann/m", tag="v1", exist_ok=True)
+    with pytest.raises(hub_errors.HfHubHTTPError, match="409"):
+        ann.create_tag("ann/m", tag="v1")
+    ann.delete_tag("ann/m", tag="v1")
+    ann.delete_branch("ann/m", branch="dev/a")
+    with pytest.raises(hub_errors.RevisionNotFoundError):
+        ann.model_info("ann/m", revision="v1")
+
+
+def test_a_commit_on_an_old_parent_is_refused(hub, ann):
+    old = hub.commit("ann/m", {"x": b"1"})
+    new = hub.commit("ann/m", {"x": b"2"})
+    add = [CommitOperationAdd("y", b"y")]
+    with pytest.raises(hub_errors.HfHubHTTPError, match="A commit has happened since") as caught:
+        ann.create_commit("ann/m", add, commit_message="late", parent_commit=old)
+    assert caught.value.response.status_code == 412
+    assert hub.head("ann/m") == new
+    ann.create_commit("ann/m", add, commit_message="in time", parent_commit=new)
+    ann.delete_file("x", "ann/m")
+    assert set(hub.files("ann/m")) == {".gitattributes", "y"}
+
+
+def test_of_concurrent_commits_on_one_parent_exactly_one_wins(hub, ann):
+    parent, outcomes = hub.commit("ann/m", {"x": b"1"}), []
+
+    def push(number: int):
+        try:
+            add = [CommitOperationAdd("x", b"push %d" % number)]
+            ann.create_commit("ann/m", add, commit_message="race", parent_commit=parent)
+            outcomes.append(200)
+        except hub_errors.HfHubHTTPError as error:
+            outcomes.append(error.response.status_code)
+
+    threads = [threading.Thread(target=push, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == [200, 412, 412, 412]
+
+
+def test_an_existing_repository_is_a_conflict_unless_that_is_fine(hub, ann, bob, nobody):
+    ann.create_repo("ann/m", private=True)
+    assert hub.repo("ann/m").private
+    with pytest.raises(hub_errors.HfHubHTTPError, match="409"):
+        ann.create_repo("ann/m")
+    assert ann.create_repo("m", exist_ok=True).repo_id == "ann/m"
+    with pytest.raises(hub_errors.HfHubHTTPError, match="403"):
+        bob.create_repo("ann/other")
+    with pytest.raises(hub_errors.HfHubHTTPError, match="401"):
+        nobody.create_repo("ann/other")
+    ann.update_repo_settings("ann/m", private=False)
+    assert nobody.model_info("ann/m").private is False
+
+
+def test_missing_things_are_named_as_the_hub_names_them(hub, ann, nobody, fetch):
+    hub.commit("ann/m", FILES)
+    hub.create("ann/d", repo_type="dataset")
+    for api in (ann, nobody):
+        with pytest.raises(hub_errors.RepositoryNotFoundError):
+            api.model_info("ann/no")
+        with pytest.raises(hub_errors.RepositoryNotFoundError):
+            api.model_info("ann/d")
+        with pytest.raises(hub_errors.RevisionNotFoundError):
+            api.model_info("ann/m", revision="no")
+    for token in ("hf_ann", False):
+        with pytest.raises(hub_errors.RemoteEntryNotFoundError):
+            fetch("no.txt", token=token)
+        with pytest.raises(hub_errors.RevisionNotFoundError):
+            fetch(revision="no", token=token)
+
+
+def test_a_private_repository_exists_for_its_owner_only(hub, ann, bob, nobody, fetch):
+    hub.commit("ann/m", FILES)
+    hub.repo("ann/m").private = True
+    for api, token, status in ((bob, "hf_bob", 404), (nobody, False, 401)):
+        with pytest.raises(hub_errors.RepositoryNotFoundError) as caught:
+            api.model_info("ann/m")
+        assert caught.value.response.status_code == status
+        with pytest.raises(hub_errors.RepositoryNotFoundError):
+            fetch(token=token)
+    assert fetch() == fetch(token="hf_ann_reads") == WEIGHTS
+
+
+def test_a_gated_repository_shows_its_metadata_but_not_its_files(hub, ann, bob, fetch):
+    hub.commit("ann/m", FILES)
+    ann.update_repo_settings("ann/m", gated="manual")
+    assert bob.model_info("ann/m").gated == "manual"
+    for token, status in (("hf_bob", 403), (False, 401)):
+        with pytest.raises(hub_errors.GatedRepoError) as caught:
+            fetch(token=token)
+        assert caught.value.response.status_code == status
+    hub.repo("ann/m").granted.add("bob")
+    assert fetch(token="hf_bob") == WEIGHTS
+
+
+def test_only_a_write_token_of_the_owner_writes(hub, bob, nobody, folder):
+    before = hub.commit("ann/m", {"x": b"1"})
+    reader = HfApi(endpoint=hub.endpoint, token="hf_ann_reads")
+    for api, error in ((bob, "403"), (reader, "403"), (nobody, "401")):
+        with pytest.raises(hub_errors.HfHubHTTPError, match=error):
+            api.upload_folder(repo_id="ann/m", folder_path=folder)
+    assert hub.head("ann/m") == before
+    assert not hub.calls("/cdn/|/commit/")
+    pull = bob.upload_folder(repo_id="ann/m", folder_path=folder, create_pr=True)
+    assert hub.files("ann/m", revision=pull.pr_revision)["model.safetensors"] == WEIGHTS
+    assert hub.head("ann/m") == before
+
+
+def test_an_unknown_or_expired_token_is_refused_even_for_public_files(hub, ann, fetch):
+    hub.commit("ann/m", FILES)
+    with pytest.raises(hub_errors.HfHubHTTPError, match="Invalid credentials"):
+        fetch(token="hf_wrong")
+    hub.revoke("hf_ann")
+    with pytest.raises(hub_errors.HfHubHTTPError, match="Invalid user token"):
+        ann.whoami()
+    hub.fail("whoami", "expired")
+    with pytest.raises(hub_errors.HfHubHTTPError, match="Invalid user token"):
+        HfApi(endpoint=hub.endpoint, token="hf_bob").whoami()
+
+
+def test_a_card_is_judged_before_it_is_committed(hub, ann, monkeypatch):
+    ann.create_repo("ann/m")
+    upload = {"repo_id": "ann/m", "path_in_repo": "README.md"}
+    with pytest.raises(ValueError, match="Invalid metadata"):
+        ann.upload_file(path_or_fileobj=b"---\nlicense mit\n---\n", **upload)
+    with pytest.warns(UserWarning, match="empty or missing yaml"):
+        ann.upload_file(path_or_fileobj=b"no metadata", **upload)
+    ann.upload_file(path_or_fileobj=b"---\nlicense: mit\ntags:\n- a\n---\n# Card\n", **upload)
+    assert hub.files("ann/m")["README.md"].endswith(b"# Card\n")
+
+
+def test_ranges_and_chunked_bodies(hub):
+    hub.commit("ann/m", FILES)
+
+    def get(path, **headers):
+        request = urllib.request.Request(f"{hub.endpoint}{path}", headers=headers)
+        with urllib.request.urlopen(request, timeout=5) as response:
+            return response.status, response.read(), response.headers.get("Content-Range")
+
+    weights, total = "/ann/m/resolve/main/model.safetensors", len(WEIGHTS)
+    assert get(weights, Range="bytes=3-5") == (206, b"\3\4\5", f"bytes 3-5/{total}")
+    assert get(weights, Range=f"bytes={total - 1}-")[1] == b"\xff"
+    assert get(weights, Range="bytes=-2")[:2] == (206, b"\xfe\xff")
+    assert get(weights)[:2] == (200, WEIGHTS)
+    with pytest.raises(urllib.error.HTTPError, match="416"):
+        get(weights, Range=f"bytes={total}-")
+
+    body = iter([b'{"content": "', b'no", "repoType": "model"}'])
+    headers = {"Content-Type": "application/json", "Transfer-Encoding": "chunked"}
+    request = urllib.request.Request(f"{hub.endpoint}/api/validate-yaml", body, headers)
+    with urllib.request.urlopen(request, timeout=5) as response:
+        assert json.load(response)["warnings"]
+
+
+@pytest.mark.parametrize(
+    ("match", "fault", "error"),
+    [
+        ("/preupload/", 503, None),
+        ("/preupload/", 429, None),
+        ("/preupload/", "reset", None),
+        ("objects/batch", 500, None),
+        ("PUT /cdn/", "reset", None),
+        ("PUT /cdn/", "lost", None),
+        ("PUT /cdn/", 403, "Error while uploading"),
+        ("/commit/", 503, "503"),
+        ("/commit/", "reset", "."),
+        ("/commit/", "expired", "401"),
+    ],
+)
+def test_a_push_meets_the_fault_and_loses_nothing(hub, ann, folder, match, fault, error):
+    before = hub.commit("ann/m", {"x": b"1"})
+    hub.fail(match, fault, seconds=0)
+    if error:
+        with pytest.raises(Exception, match=error):
+            ann.upload_folder(repo_id="ann/m", folder_path=folder)
+        assert hub.head("ann/m") == before
+    ann.upload_folder(repo_id="ann/m", folder_path=folder)
+    assert hub.calls(match)[0].status == (401 if fault == "expired" else fault)
+    assert hub.files("ann/m") == {**hub.files("ann/m", revision=before), **FILES}
+
+
+def test_a_commit_whose_answer_is_lost_exists(hub, ann, folder):
+    before = hub.commit("ann/m", {"x": b"1"})
+    hub.fail("/commit/", "lost")
+    with pytest.raises(Exception, match="reset"):
+        ann.upload_folder(repo_id="ann/m", folder_path=folder)
+    assert hub.head("ann/m") != before
+    assert hub.files("ann/m")["model.safetensors"] == WEIGHTS
+
+
+def test_a_download_meets_the_fault(hub, fetch):
+    hub.commit("ann/m", FILES)
+    cdn = "GET /cdn/.*model.safetensors"
+
+    hub.fail(cdn, "cut")
+    assert fetch() == WEIGHTS, "the client tries again"
+    hub.fail(cdn, 429, seconds=0)
+    assert fetch() == WEIGHTS
+    hub.fail(cdn, "torn")
+    with pytest.raises(Exception, match="reset"):
+        fetch()
+    hub.fail(cdn, 503)
+    with pytest.raises(hub_errors.HfHubHTTPError, match="503"):
+        fetch()
+    hub.fail("model.safetensors", "corrupt")
+    wrong = fetch()
+    assert len(wrong) == len(WEIGHTS)
+    assert sum(a != b for a, b in zip(wrong, WEIGHTS)) == 1
+    hub.fail("HEAD .*config.json", 500)
+    assert fetch("config.json") == FILES["config.json"]
+    hub.fail("HEAD .*config.json", "reset")
+    with pytest.raises(Exception, match="reset"):
+        fetch("config.json")
+
+    statuses = [call.status for call in hub.calls(cdn)]
+    assert statuses == [200, 200, 429, 200, "torn", 503, 200]
+    assert not hub.faults
+
+
+def test_slow_is_slow_and_does_not_hold_up_others_or_the_end(hub):
+    hub.fail("whoami", "slow", seconds=0.3)
+    hub.fail("whoami", "slow", seconds=60)
+    started = time.monotonic()
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(f"{hub.endpoint}/api/whoami-v2", timeout=5)
+    assert time.monotonic() - started >= 0.3
+    with pytest.raises(TimeoutError):
+        urllib.request.urlopen(f"{hub.endpoint}/api/whoami-v2", timeout=0.1)
+    started = time.monotonic()
+    hub.create("ann/m")
+    urllib.request.urlopen(f"{hub.endpoint}/api/models/ann/m", timeout=5).close()
+    hub.__exit__(None)
+    assert time.monotonic() - started < 0.5
+    hub.__enter__()
+
+
+def test_a_hub_that_is_down_refuses_and_comes_back_with_its_state(hub, ann):
+    sha = hub.commit("ann/m", FILES)
+    assert ann.model_info("ann/m").sha == sha
+    with hub.down(), pytest.raises(urllib.error.URLError, match="refused"):
+        urllib.request.urlopen(hub.endpoint, timeout=5)
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(hub.endpoint, timeout=5)
+    assert hub.head("ann/m") == sha
+
+
+def test_faults_are_checked_and_can_be_taken_back(hub, ann):
+    with pytest.raises(ValueError, match="unknown fault 'slwo'"):
+        hub.fail("whoami", "slwo")
+    hub.fail("whoami", 500, times=99)
+    hub.heal()
+    assert ann.whoami()["name"] == "ann"
+
+
+def test_an_error_inside_the_server_fails_the_test():
+    hub = Hub().__enter__()
+    request = urllib.request.Request(f"{hub.endpoint}/api/validate-yaml", b"{")
+    with pytest.raises(urllib.error.HTTPError, match="500"):
+        urllib.request.urlopen(request, timeout=5)
+    with pytest.raises(AssertionError, match="JSONDecodeError"):
+        hub.__exit__(None)
+
+
+def test_the_client_of_a_process_knows_this_hub_only(hub, tmp_path):
+    """A data set pushed and read by `datasets`, and every address that the process asked for."""
+    script = """
+import sys
+asked = set()
+def look(event, arguments):
+    if event == "socket.connect" and isinstance(arguments[1], tuple):
+        asked.add(arguments[1][0])
+    if event == "socket.getaddrinfo":
+        asked.add(arguments[0])
+sys.addaudithook(look)
+from datasets import Dataset, load_dataset
+rows = {"text": ["good", "bad"], "label": [1, 0]}
+Dataset.from_dict(rows).push_to_hub("ann/reviews", private=True)
+loaded = load_dataset("ann/reviews", split="train", revision="main")
+assert loaded.to_dict() == rows, loaded.to_dict()
+streamed = load_dataset("ann/reviews", split="train", streaming=True)
+assert [row["label"] for row in streamed] == [1, 0]
+print(*sorted(asked))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=hub.environment(tmp_path, "hf_ann"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) <= {"127.0.0.1", "datasets-server.127.0.0.1"}
+    assert any(path.endswith(".parquet") for path in hub.files("ann/reviews", repo_type="dataset"))
+
+
+def test_a_large_file_makes_the_round_trip_through_xet(tmp_path):
+    """The content goes in and out in chunks, and a client without Xet reads it too."""
+    script = """
+import sys
+import numpy as np
+from huggingface_hub import HfApi, hf_hub_download
+path = sys.argv[1]
+data = np.arange(50_000, dtype="float32").tobytes() + np.random.default_rng(0).bytes(200_000)
+open(path, "wb").write(data)
+HfApi().create_repo("ann/m")
+HfApi().upload_file(repo_id="ann/m", path_in_repo="model.safetensors", path_or_fileobj=path)
+assert open(hf_hub_download("ann/m", "model.safetensors"), "rb").read() == data
+"""
+    pushed = tmp_path / "pushed"
+    with XetHub() as hub:
+        hub.add_user("ann", "hf_ann")
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(pushed)],
+            env=hub.environment(tmp_path / "home", "hf_ann"),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert not hub.calls("/cdn/|PUT ")
+        assert hub.calls("POST /v1/xorbs/")
+        assert hub.calls("GET /v1/xorbs/")
+        assert hub.files("ann/m")["model.safetensors"] == pushed.read_bytes()
+        with urllib.request.urlopen(
+            f"{hub.endpoint}/ann/m/resolve/main/model.safetensors"
+        ) as plain:
+            assert plain.read() == pushed.read_bytes()

@@ -1,0 +1,402 @@
+"""`train`, its loop and its objectives."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset, DatasetDict
+from torch import nn
+
+from sentiment_hf import LSTMConfig, SentimentError, SentimentPipeline, __version__, train
+from sentiment_hf.batching import EncodedRows, TrainingBatches, target_probabilities
+from sentiment_hf.network import LSTMClassifier
+from sentiment_hf.training import loop
+from sentiment_hf.training.classifier import make_accelerator
+from sentiment_hf.training.language_model import LanguageModel, guess_words
+from sentiment_hf.training.objectives import classification, entropy, virtual_adversarial
+
+SMALL = {"epochs": 1, "batch_size": 64, "max_length": 30, "show_progress": False}
+FILES = {
+    "README.md",
+    "config.json",
+    "figures/training_curve.png",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "training.json",
+}
+
+
+@pytest.fixture(scope="module")
+def easy(easy_csv, tmp_path_factory):
+    """A checkpoint folder trained on the easy rows until it stopped early."""
+    folder = tmp_path_factory.mktemp("training") / "easy"
+    train(easy_csv, folder, **SMALL | {"epochs": 60, "batch_size": 16, "seed": 3})
+    return folder
+
+
+def record_of(folder):
+    return json.loads((folder / "training.json").read_text())
+
+
+def vocabulary(folder):
+    return set(json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"])
+
+
+def test_an_easy_data_set_is_learnt_and_the_training_stops_early(easy):
+    record = record_of(easy)
+    assert record["validation_accuracy"] > 0.9
+    assert len(record["history"]) < 60
+    answers = SentimentPipeline.from_pretrained(easy)(["a warm , funny film", "a dull , grim film"])
+    assert [answer["label"] for answer in answers] == ["pos", "neg"]
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(easy_csv, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        train(easy_csv, tmp_path / name, seed=seed, **SMALL)
+    a, b, c = ((tmp_path / name / "model.safetensors").read_bytes() for name in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_the_folder_holds_the_files_of_the_contract_and_no_pickle(easy):
+    files = {str(path.relative_to(easy)) for path in easy.rglob("*") if path.is_file()}
+    assert files == FILES
+    assert not list(easy.parent.glob(".*")), "something was left beside the folder"
+    for name in files:
+        assert not (easy / name).read_bytes().startswith((b"PK", b"\x80"))
+    assert (easy / "figures/training_curve.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_training_json_tells_what_was_done_with_what_and_for_how_long(easy):
+    record = record_of(easy)
+    arguments = {"preset": "fast", "epochs": 60, "batch_size": 16, "seed": 3}
+    assert arguments.items() <= record["arguments"].items()
+    assert record["data"]["dataset"] == "easy.csv"
+    assert record["data"]["revision"] is None
+    assert (record["data"]["train_rows"], record["data"]["validation_rows"]) == (180, 20)
+    assert re.fullmatch("[0-9a-f]{8,}", record["data"]["fingerprint"])
+    assert record["versions"]["sentiment-hf"] == __version__
+    assert record["versions"]["torch"] == torch.__version__
+    assert record["hardware"]["device"]
+    assert record["hardware"]["precision"] in ("bfloat16", "float32")
+    assert record["seconds"] > 0
+    steps = 180 // 16 + 1
+    for number, entry in enumerate(record["history"], start=1):
+        assert (entry["epoch"], entry["step"]) == (number, number * steps)
+        assert {"train_loss", "validation_accuracy", "validation_loss"} <= set(entry)
+    best = max(entry["validation_accuracy"] for entry in record["history"])
+    assert record["validation_accuracy"] == pytest.approx(best, abs=0.051)
+
+
+def test_nothing_that_is_written_names_an_absolute_path(easy):
+    for name in FILES - {"model.safetensors", "figures/training_curve.png"}:
+        assert str(easy.parent.parent) not in (easy / name).read_text()
+    assert not re.search(r'"(/|~|[A-Z]:\\)', (easy / "training.json").read_text())
+
+
+def test_the_options_arrive_in_what_is_written(easy_csv, tmp_path, run):
+    options = "--preset article --epochs 2 --batch-size 45 --learning-rate 0.004 --vocab-size 9"
+    options += " --max-length 17 --seed 5 --dtype float32 --json"
+    result = run("train", easy_csv, "--output", tmp_path / "out", *options.split())
+    assert result.exit_code == 0
+    record = record_of(tmp_path / "out")
+    assert json.loads(result.stdout) == record
+    arguments = {"preset": "article", "epochs": 2, "batch_size": 45, "seed": 5}
+    assert {**arguments, "learning_rate": 0.004}.items() <= record["arguments"].items()
+    assert record["hardware"]["precision"] == "float32"
+    assert [entry["step"] for entry in record["history"]] == [4, 8]
+    config = json.loads((tmp_path / "out/config.json").read_text())
+    expected = {"vocab_size": 9, "max_length": 17, "embedding_dim": 30, "hidden_size": 512}
+    assert expected.items() <= config.items()
+    assert (config["pooling"], config["bidirectional"]) == ("last", False)
+
+
+def test_how_the_rows_were_read_is_written_down(easy_csv, tmp_path):
+    train(easy_csv, tmp_path, max_samples=90, label_map={"neg": "bad", "pos": "good"}, **SMALL)
+    record = record_of(tmp_path)
+    assert record["data"]["train_rows"] + record["data"]["validation_rows"] == 90
+    assert "max_samples" in json.dumps(record)
+    assert '"bad"' in json.dumps(record)
+
+
+def test_validation_rows_are_not_trained_on(easy):
+    own_words = [word for word in vocabulary(easy) if word.startswith("row")]
+    assert len(own_words) == record_of(easy)["data"]["train_rows"] == 180
+
+
+@pytest.mark.parametrize("damage", ["garbage", "other columns", "missing arrow file"])
+def test_a_test_split_is_never_opened(easy_csv, tmp_path, damage):
+    data = tmp_path / "data"
+    if damage == "missing arrow file":
+        split = Dataset.from_csv(str(easy_csv))
+        DatasetDict(train=split, test=split).save_to_disk(data)
+        for file in (data / "test").glob("*.arrow"):
+            file.unlink()
+    else:
+        data.mkdir()
+        (data / "train.csv").write_bytes(easy_csv.read_bytes())
+        garbage = b'\x00\xff "' if damage == "garbage" else b"a,b,c\n1,2,3\n"
+        (data / "test.csv").write_bytes(garbage)
+    train(data, tmp_path / "out", **SMALL)
+    assert record_of(tmp_path / "out")["data"]["train_rows"] == 180
+
+
+def test_the_words_of_a_test_split_do_not_enter_the_vocabulary(easy_csv, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/train.csv").write_bytes(easy_csv.read_bytes())
+    (tmp_path / "data/test.csv").write_text("text,label\n" + "unheard unheard film,pos\n" * 9)
+    train(tmp_path / "data", tmp_path / "out", **SMALL)
+    assert "film" in vocabulary(tmp_path / "out")
+    assert "unheard" not in vocabulary(tmp_path / "out")
+
+
+def test_a_column_of_floats_is_a_soft_label(easy_csv, tmp_path):
+    soft = easy_csv.read_text().replace(",pos", ",0.8").replace(",neg", ",0.2")
+    (tmp_path / "soft.csv").write_text(soft)
+    settings = SMALL | {"epochs": 8, "batch_size": 16}
+    pipe = train(tmp_path / "soft.csv", tmp_path / "out", **settings)
+    assert pipe.config.label_names == ["neg", "pos"]
+    texts = ["a dull , grim and cold film", "a warm , funny and tender film"]
+    low, high = pipe.probabilities(texts)[:, 1].tolist()
+    assert 0.1 < low < 0.45
+    assert 0.55 < high < 0.9, "certain, although no row of the data is"
+
+
+def test_three_labels_are_learnt(easy_csv, tmp_path):
+    middling = [f"a {word} film and {word} music,mixed" for word in ("so-so", "fair") * 50]
+    rows = easy_csv.read_text().splitlines()
+    (tmp_path / "three.csv").write_text("\n".join(rows + middling))
+    settings = SMALL | {"epochs": 12, "batch_size": 16}
+    train(tmp_path / "three.csv", tmp_path / "out", **settings)
+    pipe = SentimentPipeline.from_pretrained(tmp_path / "out")
+    assert sorted(pipe.config.label_names) == ["mixed", "neg", "pos"]
+    texts = ["a dull film with grim noisy music", "a fair film", "a warm film with lovely music"]
+    assert [answer["label"] for answer in pipe(texts)] == ["neg", "mixed", "pos"]
+
+
+@pytest.mark.parametrize("batch_size", [16, 500], ids=["within an epoch", "at its last step"])
+def test_a_diverging_loss_stops_with_the_number_of_the_step(easy_csv, tmp_path, run, batch_size):
+    result = run("train", easy_csv, "--output", tmp_path / "out", "--learning-rate", "1e30",
+                 "--batch-size", batch_size, "--epochs", 3)  # fmt: skip
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert re.search(r"^error: .*step \d+ .*--learning-rate", result.stderr.splitlines()[-1])
+    assert not (tmp_path / "out/config.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "amx", "said"),
+    [
+        ("float32", True, "float32 on cpu: as asked for"),
+        ("bfloat16", False, "bfloat16 on cpu: as asked for"),
+        (None, True, "bfloat16 on cpu: the processor has AMX matrix instructions"),
+        (None, False, "float32 on cpu: the processor has no bfloat16 matrix instructions"),
+    ],
+)
+def test_the_choice_of_precision_is_said_with_its_reason(
+    easy_csv, tmp_path, run, monkeypatch, asked, amx, said
+):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    options = ["--epochs", 1, "--batch-size", 200, "--device", "cpu"]
+    options += ["--dtype", asked] if asked else []
+    result = run("train", easy_csv, "--output", tmp_path / "out", *options)
+    assert said in result.stderr
+    assert record_of(tmp_path / "out")["hardware"]["precision"] == said.split()[0]
+
+
+# The loop, with a network of a few weights.
+
+
+def small_network(seed=0, kind=LSTMClassifier, labels=2, **fields):
+    names = {i: f"label {i}" for i in range(labels)}
+    torch.manual_seed(seed)
+    return kind(
+        LSTMConfig(12, **{"embedding_dim": 6, "hidden_size": 5, "id2label": names}, **fields)
+    )
+
+
+def rows_of(tokens, labels=None):
+    """Rows of equal length, `tokens` `(rows, words)`."""
+    ends = np.arange(1, len(tokens) + 1) * tokens.shape[1]
+    return EncodedRows(tokens.ravel().astype(np.int32), ends - tokens.shape[1], ends, labels)
+
+
+def small_batches(rows=10, batch_size=4, seed=0, labels=2):
+    dice = np.random.default_rng(seed)
+    lengths = dice.integers(2, 7, rows)
+    ends = np.cumsum(lengths)
+    targets = target_probabilities(dice.integers(0, labels, rows), labels)
+    tokens = dice.integers(2, 12, ends[-1]).astype(np.int32)
+    return TrainingBatches(
+        EncodedRows(tokens, ends - lengths, ends, targets), batch_size, seed=seed
+    )
+
+
+def walk(model, tasks, validate, **settings):
+    accelerator = make_accelerator(torch.device("cpu"), torch.float32)
+    options = loop.LoopSettings(**{"epochs": 3, "learning_rate": 0.01, **settings})
+    return loop.run(
+        model, tasks, options, accelerator=accelerator, validate=validate, show_progress=False
+    )
+
+
+def scripted(values, name="accuracy"):
+    """A validation that answers from a list, and keeps the weights that it was shown."""
+    shown = []
+
+    def validate(model):
+        shown.append({name: value.clone() for name, value in model.state_dict().items()})
+        return {name: values[len(shown) - 1]}
+
+    return validate, shown
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+@pytest.mark.parametrize(
+    ("metric", "values"), [("accuracy", [0.5, 0.9, 0.9, 0.1]), ("-loss", [3.0, 0.2, 0.2, 0.9])]
+)
+def test_the_first_best_weights_are_kept_not_the_last(average, metric, values):
+    validate, shown = scripted(values, metric.lstrip("-"))
+    model = small_network()
+    tasks = [loop.Task(classification(), small_batches())]
+    history = walk(model, tasks, validate, epochs=4, average=average, metric=metric)
+    assert len(history) == len(shown) == 4
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, shown[1][name])
+    assert not torch.equal(shown[1]["linear.weight"], shown[3]["linear.weight"])
+
+
+@pytest.mark.parametrize(("patience", "epochs"), [(1, 3), (2, 4), (None, 6)])
+def test_it_stops_after_as_many_epochs_without_a_better_one_as_it_has_patience(patience, epochs):
+    validate, _ = scripted([0.5, 0.7, 0.7, 0.6, 0.6, 0.6])
+    tasks = [loop.Task(classification(), small_batches())]
+    assert len(walk(small_network(), tasks, validate, epochs=6, patience=patience)) == epochs
+
+
+def test_a_loss_that_is_no_number_names_its_step():
+    losses = iter([1.0, 1.0, float("nan")])
+
+    def objective(model, batch):
+        return model(batch.input_ids).sum() * 0 + next(losses)
+
+    with pytest.raises(SentimentError, match="step 3 ") as caught:
+        walk(small_network(), [loop.Task(objective, small_batches())], scripted([])[0])
+    assert caught.value.exit_status == 1
+
+
+def test_two_tasks_take_a_batch_each_and_their_losses_are_weighed():
+    seen = {"first": [], "second": []}
+
+    def constant(name, height):
+        def objective(model, batch):
+            seen[name].append(len(batch.input_ids))
+            return model(batch.input_ids).sum() * 0 + height
+
+        return objective
+
+    tasks = [
+        loop.Task(constant("first", 1.0), small_batches(rows=10, batch_size=4)),
+        loop.Task(constant("second", 3.0), small_batches(rows=3, batch_size=2), weight=0.5),
+    ]
+    history = walk(small_network(), tasks, scripted([0.5, 0.6])[0], epochs=2)
+    assert [entry["train_loss"] for entry in history] == [2.5, 2.5]
+    assert sorted(seen["first"]) == [2, 2, 4, 4, 4, 4]
+    assert sorted(seen["second"]) == [1, 1, 1, 2, 2, 2]
+
+
+def test_a_second_task_teaches_the_network_too():
+    def weights(second_weight):
+        model = small_network()
+        tasks = [loop.Task(classification(), small_batches())]
+        tasks.append(loop.Task(entropy, small_batches(seed=1), second_weight))
+        walk(model, tasks, scripted([0.1, 0.2, 0.3])[0])
+        return model.linear.weight.detach()
+
+    assert not torch.equal(weights(0.0), weights(1.0))
+    assert torch.equal(weights(1.0), weights(1.0))
+
+
+# Objectives.
+
+
+@pytest.mark.parametrize("labels", [2, 3])
+def test_label_smoothing_moves_the_targets_towards_even(labels):
+    model = small_network(labels=labels).eval()
+    batch = next(small_batches(labels=labels).epoch(0))
+    logits, answers = model(batch.input_ids, batch.attention_mask), batch.labels
+    if labels == 2:
+        logits = torch.stack([torch.zeros_like(logits), logits], dim=1)
+        answers = torch.stack([1 - answers, answers], dim=1)
+    expected = nn.functional.cross_entropy(logits, answers.argmax(dim=1), label_smoothing=0.2)
+    assert classification(0.2)(model, batch).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("labels", [2, 3])
+@pytest.mark.parametrize("objective", [classification(0.1), virtual_adversarial(), entropy])
+def test_every_objective_is_finite_and_reaches_all_weights(objective, labels):
+    model = small_network(labels=labels, dropout=0.3, word_dropout=0.2).train()
+    loss = objective(model, next(small_batches(labels=labels).epoch(0)))
+    loss.backward()
+    assert torch.isfinite(loss)
+    for name, parameter in model.named_parameters():
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+class Watched(LSTMClassifier):
+    """Keeps what its classification was shown."""
+
+    def classify(self, embedded, lengths):
+        self.__dict__.setdefault("shown", []).append((embedded.detach(), lengths))
+        return super().classify(embedded, lengths)
+
+
+def test_the_adversarial_change_has_the_length_it_promises():
+    model = small_network(kind=Watched)
+    batch = next(small_batches().epoch(0))
+    virtual_adversarial(epsilon=0.7)(model, batch).backward()
+    (clean, lengths), *_, (moved, _) = model.shown
+    change = moved - clean
+    words = torch.cat([row[:n] for row, n in zip(clean, lengths, strict=True)])
+    promised = (0.7 * words.norm(dim=-1).mean()).expand(len(change))
+    torch.testing.assert_close(change.flatten(1).norm(dim=1), promised, rtol=1e-4, atol=0)
+    assert not change[~batch.attention_mask].any(), "padding was moved"
+
+
+# The language model.
+
+
+def learn_to_guess(rows, new, candidates=None):
+    """The smallest loss on rows that the model was not trained on."""
+    new = next(TrainingBatches(rows_of(new), len(new)).epoch(0))
+
+    def validate(judged):
+        return {"loss": guess_words(judged.eval(), new).item()}
+
+    model = LanguageModel(small_network(), candidates)
+    tasks = [loop.Task(guess_words, TrainingBatches(rows_of(rows), 8))]
+    settings = {"epochs": 15, "learning_rate": 0.05, "metric": "-loss"}
+    return min(entry["validation_loss"] for entry in walk(model, tasks, validate, **settings))
+
+
+@pytest.mark.parametrize("candidates", [None, 8], ids=["full softmax", "sampled softmax"])
+def test_the_language_model_learns_a_tiny_corpus(candidates):
+    sentence = np.arange(2, 10)[None]
+    assert learn_to_guess(np.tile(sentence, (24, 1)), sentence, candidates) < 0.6
+
+
+def test_the_language_model_does_not_peek_at_the_word_it_guesses():
+    dice = np.random.default_rng(0)
+    assert learn_to_guess(*dice.integers(2, 12, (2, 64, 8))) > np.log(10) - 0.1
+
+
+def test_a_softmax_over_many_sampled_words_is_near_the_full_one():
+    network = small_network()
+    batch = next(small_batches().epoch(0))
+    full = LanguageModel(network)
+    sampled = LanguageModel(network, candidates=5000)
+    sampled.load_state_dict(full.state_dict())
+    assert sampled.train()(batch).item() == pytest.approx(full.train()(batch).item(), rel=1e-3)
