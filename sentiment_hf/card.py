@@ -14,6 +14,7 @@ from sentiment_hf.checkpoint import (
     read_config,
 )
 from sentiment_hf.files import read_json, write_text
+from sentiment_hf.version import __version__
 
 TEMPLATE = Path(__file__).parent / "card_template.md"
 IMDB_IDS = ("imdb", "stanfordnlp/imdb")
@@ -41,8 +42,9 @@ def render_card(folder: Path, repo_id: str | None = None) -> str:
         path.name for path in (folder / FIGURES_FOLDER).glob("*.png") if is_own_file(path)
     )
     name = repo_id.split("/")[-1] if repo_id else folder.resolve().name
+    data = _card_data(name, training, results)
     card = ModelCard.from_template(
-        _card_data(name, training, results),
+        data,
         template_path=str(TEMPLATE),
         name=name,
         model=repo_id or folder.resolve().name,
@@ -55,6 +57,9 @@ def render_card(folder: Path, repo_id: str | None = None) -> str:
             (metric, results[metric]) for metric in METRICS if results.get(metric) is not None
         ],
         figures=figures,
+        licence=data.license,
+        imdb=HUB_IMDB in (data.datasets or []),
+        config_version=__version__,
     )
     return f"{str(card).rstrip()}\n\n{_signature(card.text)}\n"
 

@@ -1,5 +1,6 @@
 """A checkpoint folder: its file names, how it is written, and a load that trusts nothing."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,6 +37,8 @@ PUBLISHED_FILES = (
     f"{FIGURES_FOLDER}/*.png",
 )
 
+CHECKSUM_KEY = "sha256"
+
 REFERENCE_FOLDER = Path(__file__).parent / "reference"
 REFERENCE_NAME = "reference"
 
@@ -66,7 +69,17 @@ def write_network(folder: Path, network: LSTMClassifier) -> None:
         for name, tensor in network.state_dict().items()
     }
     write_json(folder / CONFIG_FILE, {**config.to_dict(), "sentiment_hf_version": __version__})
-    save_file(stored, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    metadata = {"format": "pt", CHECKSUM_KEY: _checksum(stored)}
+    save_file(stored, folder / WEIGHTS_FILE, metadata=metadata)
+
+
+def _checksum(tensors: dict[str, torch.Tensor]) -> str:
+    """The sha256 of all tensors: damage that leaves a file readable is noticed by it."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def write_tokenizer(folder: Path, tokenizer: Tokenizer, max_length: int | None) -> None:
@@ -117,10 +130,13 @@ def read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, 
             found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
             _compare(path, expected, found)
             tensors = {name: file.get_tensor(name) for name in expected}
+            checksum = (file.metadata() or {}).get(CHECKSUM_KEY)
     except FileNotFoundError:
         raise SentimentError(f"{path.parent} has no {path.name}.") from None
     except (SafetensorError, OSError) as error:
         raise SentimentError(f"{path} is damaged: {str(error)[:120]}") from None
+    if checksum is not None and checksum != _checksum(tensors):
+        raise SentimentError(f"{path} is damaged: its weights differ from their checksum.")
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             raise SentimentError(f"{path}: {name} holds {tensor.dtype}, not weights.")

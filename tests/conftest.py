@@ -23,14 +23,18 @@ for _name in ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
     os.environ.pop(_name, None)
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
 from hub_server import Hub
 
 from sentiment_hf import LSTMConfig, SentimentPipeline, train, train_tokenizer
+from sentiment_hf.batching import EncodedRows, TrainingBatches, target_probabilities
 from sentiment_hf.cli import main
 from sentiment_hf.pretrained import LSTMForSequenceClassification
+from sentiment_hf.training import loop
+from sentiment_hf.training.classifier import make_accelerator
 
 ANN = "hf_annAnnannANN"
 
@@ -138,3 +142,52 @@ def hub(monkeypatch, tmp_path) -> Iterator[Hub]:
     with server:
         server.add_user("ann", ANN)
         yield server
+
+
+@pytest.fixture
+def make_network():
+    """Builds a network of few weights over twelve words: `make_network(labels=3, dropout=0.5)`."""
+
+    def make(seed: int = 0, labels: int = 2, kind: type = LSTMForSequenceClassification, **fields):
+        names = {i: f"label {i}" for i in range(labels)}
+        sizes = {"embedding_dim": 6, "hidden_size": 5, "id2label": names, **fields}
+        torch.manual_seed(seed)
+        return kind(LSTMConfig(12, **sizes))
+
+    return make
+
+
+@pytest.fixture
+def make_batches():
+    """Makes batches of rows of those words, drawn by lot like their labels unless given."""
+
+    def make(batch_size: int = 4, rows: int = 10, seed: int = 0, labels: int = 2, texts=None):
+        dice = np.random.default_rng(seed)
+        texts = texts or [dice.integers(2, 12, dice.integers(2, 7)) for _ in range(rows)]
+        tokens = np.concatenate(texts).astype(np.int32)
+        lengths = np.array([len(text) for text in texts])
+        ends = np.cumsum(lengths)
+        targets = target_probabilities(dice.integers(0, labels, len(texts)), labels)
+        return TrainingBatches(
+            EncodedRows(tokens, ends - lengths, ends, targets), batch_size, seed=seed
+        )
+
+    return make
+
+
+@pytest.fixture
+def walk():
+    """Runs the training loop over tasks: `walk(model, tasks, validate, epochs=3, ...)`."""
+
+    def run_loop(model, tasks, validate, state=None, **settings):
+        return loop.run(
+            model,
+            tasks,
+            loop.LoopSettings(**{"epochs": 3, "learning_rate": 0.01, **settings}),
+            accelerator=make_accelerator(torch.device("cpu"), torch.float32),
+            validate=validate,
+            state=state,
+            show_progress=False,
+        )
+
+    return run_loop

@@ -188,9 +188,13 @@ def header(length: int, content: str = "{}") -> tuple:
     return written(WEIGHTS, struct.pack("<Q", length) + content.encode())
 
 
-def deep(key: str, levels: int) -> tuple:
-    nested = "[" * levels + "]" * levels
-    return changed(CONFIG, lambda data: data.replace(b"{", f'{{"{key}": {nested},'.encode(), 1))
+def deep(file: str, key: str, opening: str, closing: str, levels: int) -> tuple:
+    nested = (opening * levels + closing * levels).encode()
+
+    def change(data: bytes) -> bytes:
+        return json.dumps(json.loads(data) | {key: "HERE"}).encode().replace(b'"HERE"', nested)
+
+    return changed(file, change)
 
 
 BIAS, HEAD = "linear.bias", "linear.weight"
@@ -209,7 +213,10 @@ DAMAGES = {
     "config BOM": (changed(CONFIG, lambda data: b"\xef\xbb\xbf" + data), "BOM"),
     "config UTF-16": (changed(CONFIG, lambda data: data.decode().encode("utf-16")), "utf-8"),
     "config nested": (written(CONFIG, '{"a":' * 100_000), ""),
-    **{f"config nested {n}": (deep("model_type", n), "") for n in (970, 985, 9000)},
+    **{
+        f"model_type nested {n}": (deep(CONFIG, "model_type", "[", "]", n), "")
+        for n in (970, 985, 9000)
+    },
     "config 5000 digits": (changed(CONFIG, lambda data: b'{"vocab_size": ' + b"9" * 5000), "digit"),
     "config too large": ((CONFIG, lambda f: os.truncate(f / CONFIG, 64_000_001)), "larger"),
     "config of bert": (config(model_type="bert"), "model_type"),
@@ -252,6 +259,13 @@ DAMAGES = {
     "tokenizer {}": (written(TOKENIZER, "{}"), "model"),
     "tokenizer cut off": (changed(TOKENIZER, lambda data: data[:-90]), ""),
     "tokenizer nested": (written(TOKENIZER, '{"a":' * 100_000), ""),
+    **{
+        f"normalizer nested {n}": (
+            deep(TOKENIZER, "normalizer", '{"type": "Sequence", "normalizers": [', "]}", n),
+            "",
+        )
+        for n in (200, 480, 2000)
+    },
     "BPE": (tokenizer(model={"type": "BPE", "vocab": {}, "merges": []}), "WordLevel"),
     "model a list": (tokenizer(model=[]), "model"),
     "vocab a list": (tokenizer(model={"type": "WordLevel", "vocab": ["film"]}), "vocab"),

@@ -66,13 +66,17 @@ def run_killed_at(step: int, program: str, target: Path) -> bool:
     return done.returncode == 0
 
 
-@pytest.mark.parametrize("before", [OLD, None], ids=["there was a folder", "there was none"])
-def test_killed_at_any_moment_one_whole_folder_is_found_again(tmp_path, before):
+@pytest.mark.parametrize("kind", ["there was a folder", "there was none", "there was a link"])
+def test_killed_at_any_moment_one_whole_folder_is_found_again(tmp_path, kind):
     found = []
+    before = None if kind == "there was none" else OLD
     for step in range(100):
         target = tmp_path / str(step) / "model"
         target.parent.mkdir()
-        if before:
+        if kind == "there was a link":
+            target.symlink_to(tmp_path / f"real {step}")
+            fill(tmp_path / f"real {step}", OLD)
+        elif before:
             fill(target, before)
         finished = run_killed_at(step, REPLACE, target)
         recover_folder(target)

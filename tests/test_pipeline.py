@@ -132,7 +132,7 @@ def test_what_is_no_text_in_a_list_is_one_sentence_that_names_its_place(pipe, wr
 
 @pytest.mark.parametrize("wrong", [None, 5, b"good", {"text": "good"}])
 def test_what_is_neither_a_text_nor_a_list_of_texts_is_one_sentence(pipe, wrong):
-    with pytest.raises(SentimentError, match="(?i)text"):
+    with pytest.raises(SentimentError, match=r"(?i)text"):
         pipe(wrong)
 
 
@@ -141,7 +141,9 @@ def test_a_lone_surrogate_is_read_as_the_replacement_character(pipe):
     assert pipe(texts) == pipe(["good \ufffd film", "\ufffd", "good"])
 
 
-@pytest.mark.parametrize("piece", ["a", "1", "1,", "1.", "good "])
+@pytest.mark.parametrize(
+    "piece", ["a", "1,", "good ", *(pytest.param(x, marks=pytest.mark.slow) for x in ("1", "1."))]
+)
 def test_a_text_of_ten_megabytes_has_an_answer(make_pipeline, piece):
     pipe = sharpened(make_pipeline(max_length=8))
     middle = piece * (10_000_000 // len(piece))

@@ -22,9 +22,12 @@ from sentiment_hf.training.state import StateFolder
 # Processes are forked from one that has imported everything and computed nothing: each is as
 # fresh as a command, without the seconds of its imports.
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["sentiment_hf.training.classifier", "sentiment_hf.cli", "pandas"])
+processes.set_forkserver_preload(
+    ["sentiment_hf.training.classifier", "sentiment_hf.cli", "matplotlib.pyplot"]
+    + ["torch._dynamo", "torch.distributed.tensor", "sklearn.utils.extmath", "scipy.stats"]
+)
 
-OPTIONS = ["--epochs", 3, "--batch-size", 16, "--max-length", 30]
+OPTIONS = ["--epochs", 2, "--batch-size", 40, "--max-length", 30]
 
 
 def command(arguments, log, cache, killed_at):
@@ -39,14 +42,14 @@ def command(arguments, log, cache, killed_at):
     loop.SAVE_EVERY_SECONDS = -1.0
     output = str(arguments[arguments.index("--output") + 1])
     parent, name = os.path.split(output)
-    changes = 0
+    changes = 0; log2=[]
 
     def count(event, details):
         nonlocal changes
         if event in ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "open"):
             path = os.fsdecode(details[0]) if isinstance(details[0], str | bytes) else ""
             if path.startswith((output, f"{parent}/.{name}")):
-                changes += 1
+                changes += 1; log2.append((event, path[len(parent):]))
                 if changes == killed_at:
                     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -58,7 +61,7 @@ def command(arguments, log, cache, killed_at):
         main([str(argument) for argument in arguments])
     finally:
         if os.environ.get("COUNT"):
-            print("CHANGES", changes)
+            print("CHANGES", changes); import resource; print("RU", resource.getrusage(resource.RUSAGE_SELF)[:2]); print(*log2,sep="\n")
 
 
 @pytest.fixture

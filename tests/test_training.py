@@ -9,11 +9,9 @@ import torch
 from datasets import Dataset, DatasetDict
 from torch import nn
 
-from sentiment_hf import LSTMConfig, SentimentError, SentimentPipeline, __version__, train
-from sentiment_hf.batching import EncodedRows, TrainingBatches, target_probabilities
+from sentiment_hf import SentimentError, SentimentPipeline, __version__, train
 from sentiment_hf.network import LSTMClassifier
 from sentiment_hf.training import loop
-from sentiment_hf.training.classifier import make_accelerator
 from sentiment_hf.training.language_model import LanguageModel, guess_words
 from sentiment_hf.training.objectives import classification, entropy, virtual_adversarial
 
@@ -210,58 +208,37 @@ def test_the_choice_of_precision_is_said_with_its_reason(
 # The loop, with a network of a few weights.
 
 
-def small_network(seed=0, kind=LSTMClassifier, labels=2, **fields):
-    names = {i: f"label {i}" for i in range(labels)}
-    torch.manual_seed(seed)
-    return kind(
-        LSTMConfig(12, **{"embedding_dim": 6, "hidden_size": 5, "id2label": names}, **fields)
-    )
-
-
-def rows_of(tokens, labels=None):
-    """Rows of equal length, `tokens` `(rows, words)`."""
-    ends = np.arange(1, len(tokens) + 1) * tokens.shape[1]
-    return EncodedRows(tokens.ravel().astype(np.int32), ends - tokens.shape[1], ends, labels)
-
-
-def small_batches(rows=10, batch_size=4, seed=0, labels=2):
-    dice = np.random.default_rng(seed)
-    lengths = dice.integers(2, 7, rows)
-    ends = np.cumsum(lengths)
-    targets = target_probabilities(dice.integers(0, labels, rows), labels)
-    tokens = dice.integers(2, 12, ends[-1]).astype(np.int32)
-    return TrainingBatches(
-        EncodedRows(tokens, ends - lengths, ends, targets), batch_size, seed=seed
-    )
-
-
-def walk(model, tasks, validate, **settings):
-    accelerator = make_accelerator(torch.device("cpu"), torch.float32)
-    options = loop.LoopSettings(**{"epochs": 3, "learning_rate": 0.01, **settings})
-    return loop.run(
-        model, tasks, options, accelerator=accelerator, validate=validate, show_progress=False
-    )
-
-
 def scripted(values, name="accuracy"):
     """A validation that answers from a list, and keeps the weights that it was shown."""
     shown = []
 
     def validate(model):
-        shown.append({name: value.clone() for name, value in model.state_dict().items()})
+        shown.append({key: value.clone() for key, value in model.state_dict().items()})
         return {name: values[len(shown) - 1]}
 
     return validate, shown
+
+
+def constant(height):
+    """An objective that has the same loss at every step, and counts the rows it saw."""
+
+    def objective(model, batch):
+        objective.rows.append(len(batch.input_ids))
+        return model(batch.input_ids).sum() * 0 + height
+
+    objective.rows = []
+    return objective
 
 
 @pytest.mark.parametrize("average", [0.0, 0.9])
 @pytest.mark.parametrize(
     ("metric", "values"), [("accuracy", [0.5, 0.9, 0.9, 0.1]), ("-loss", [3.0, 0.2, 0.2, 0.9])]
 )
-def test_the_first_best_weights_are_kept_not_the_last(average, metric, values):
+def test_the_first_best_weights_are_kept_not_the_last(
+    make_network, make_batches, walk, average, metric, values
+):
     validate, shown = scripted(values, metric.lstrip("-"))
-    model = small_network()
-    tasks = [loop.Task(classification(), small_batches())]
+    model, tasks = make_network(), [loop.Task(classification(), make_batches())]
     history = walk(model, tasks, validate, epochs=4, average=average, metric=metric)
     assert len(history) == len(shown) == 4
     for name, value in model.state_dict().items():
@@ -270,48 +247,41 @@ def test_the_first_best_weights_are_kept_not_the_last(average, metric, values):
 
 
 @pytest.mark.parametrize(("patience", "epochs"), [(1, 3), (2, 4), (None, 6)])
-def test_it_stops_after_as_many_epochs_without_a_better_one_as_it_has_patience(patience, epochs):
+def test_it_stops_after_as_many_epochs_without_a_better_one_as_it_has_patience(
+    make_network, make_batches, walk, patience, epochs
+):
     validate, _ = scripted([0.5, 0.7, 0.7, 0.6, 0.6, 0.6])
-    tasks = [loop.Task(classification(), small_batches())]
-    assert len(walk(small_network(), tasks, validate, epochs=6, patience=patience)) == epochs
+    tasks = [loop.Task(classification(), make_batches())]
+    assert len(walk(make_network(), tasks, validate, epochs=6, patience=patience)) == epochs
 
 
-def test_a_loss_that_is_no_number_names_its_step():
-    losses = iter([1.0, 1.0, float("nan")])
-
+def test_a_loss_that_is_no_number_names_its_step(make_network, make_batches, walk):
     def objective(model, batch):
-        return model(batch.input_ids).sum() * 0 + next(losses)
+        nan_at_step_3 = float("nan") if len(counted.rows) == 2 else 1.0
+        return counted(model, batch) * nan_at_step_3
 
+    counted = constant(1.0)
     with pytest.raises(SentimentError, match="step 3 ") as caught:
-        walk(small_network(), [loop.Task(objective, small_batches())], scripted([])[0])
+        walk(make_network(), [loop.Task(objective, make_batches())], scripted([])[0])
     assert caught.value.exit_status == 1
 
 
-def test_two_tasks_take_a_batch_each_and_their_losses_are_weighed():
-    seen = {"first": [], "second": []}
-
-    def constant(name, height):
-        def objective(model, batch):
-            seen[name].append(len(batch.input_ids))
-            return model(batch.input_ids).sum() * 0 + height
-
-        return objective
-
+def test_two_tasks_take_a_batch_each_and_their_losses_are_weighed(make_network, make_batches, walk):
+    first, second = constant(1.0), constant(3.0)
     tasks = [
-        loop.Task(constant("first", 1.0), small_batches(rows=10, batch_size=4)),
-        loop.Task(constant("second", 3.0), small_batches(rows=3, batch_size=2), weight=0.5),
+        loop.Task(first, make_batches(4, rows=10)),
+        loop.Task(second, make_batches(2, rows=3), weight=0.5),
     ]
-    history = walk(small_network(), tasks, scripted([0.5, 0.6])[0], epochs=2)
+    history = walk(make_network(), tasks, scripted([0.5, 0.6])[0], epochs=2)
     assert [entry["train_loss"] for entry in history] == [2.5, 2.5]
-    assert sorted(seen["first"]) == [2, 2, 4, 4, 4, 4]
-    assert sorted(seen["second"]) == [1, 1, 1, 2, 2, 2]
+    assert sorted(first.rows) == [2, 2, 4, 4, 4, 4]
+    assert sorted(second.rows) == [1, 1, 1, 2, 2, 2]
 
 
-def test_a_second_task_teaches_the_network_too():
+def test_a_second_task_teaches_the_network_too(make_network, make_batches, walk):
     def weights(second_weight):
-        model = small_network()
-        tasks = [loop.Task(classification(), small_batches())]
-        tasks.append(loop.Task(entropy, small_batches(seed=1), second_weight))
+        model, tasks = make_network(), [loop.Task(classification(), make_batches())]
+        tasks.append(loop.Task(entropy, make_batches(seed=1), second_weight))
         walk(model, tasks, scripted([0.1, 0.2, 0.3])[0])
         return model.linear.weight.detach()
 
@@ -319,13 +289,10 @@ def test_a_second_task_teaches_the_network_too():
     assert torch.equal(weights(1.0), weights(1.0))
 
 
-# Objectives.
-
-
 @pytest.mark.parametrize("labels", [2, 3])
-def test_label_smoothing_moves_the_targets_towards_even(labels):
-    model = small_network(labels=labels).eval()
-    batch = next(small_batches(labels=labels).epoch(0))
+def test_label_smoothing_moves_the_targets_towards_even(make_network, make_batches, labels):
+    model = make_network(labels=labels).eval()
+    batch = next(make_batches(labels=labels).epoch(0))
     logits, answers = model(batch.input_ids, batch.attention_mask), batch.labels
     if labels == 2:
         logits = torch.stack([torch.zeros_like(logits), logits], dim=1)
@@ -336,9 +303,11 @@ def test_label_smoothing_moves_the_targets_towards_even(labels):
 
 @pytest.mark.parametrize("labels", [2, 3])
 @pytest.mark.parametrize("objective", [classification(0.1), virtual_adversarial(), entropy])
-def test_every_objective_is_finite_and_reaches_all_weights(objective, labels):
-    model = small_network(labels=labels, dropout=0.3, word_dropout=0.2).train()
-    loss = objective(model, next(small_batches(labels=labels).epoch(0)))
+def test_every_objective_is_finite_and_reaches_all_weights(
+    make_network, make_batches, objective, labels
+):
+    model = make_network(labels=labels, dropout=0.3, word_dropout=0.2).train()
+    loss = objective(model, next(make_batches(labels=labels).epoch(0)))
     loss.backward()
     assert torch.isfinite(loss)
     for name, parameter in model.named_parameters():
@@ -354,10 +323,9 @@ class Watched(LSTMClassifier):
         return super().classify(embedded, lengths)
 
 
-def test_the_adversarial_change_has_the_length_it_promises():
-    model = small_network(kind=Watched)
-    batch = next(small_batches().epoch(0))
-    virtual_adversarial(epsilon=0.7)(model, batch).backward()
+def test_the_adversarial_change_has_the_length_it_promises(make_network, make_batches):
+    model, batch = make_network(kind=Watched), next(make_batches().epoch(0))
+    virtual_adversarial(epsilon=0.7)(model, batch)
     (clean, lengths), *_, (moved, _) = model.shown
     change = moved - clean
     words = torch.cat([row[:n] for row, n in zip(clean, lengths, strict=True)])
@@ -366,37 +334,37 @@ def test_the_adversarial_change_has_the_length_it_promises():
     assert not change[~batch.attention_mask].any(), "padding was moved"
 
 
-# The language model.
+@pytest.fixture
+def learn_to_guess(make_network, make_batches, walk):
+    def learn(texts, new, candidates=None):
+        """The smallest loss on texts that the language model was not trained on."""
+        new = next(make_batches(len(new), texts=new).epoch(0))
 
+        def validate(judged):
+            return {"loss": guess_words(judged.eval(), new).item()}
 
-def learn_to_guess(rows, new, candidates=None):
-    """The smallest loss on rows that the model was not trained on."""
-    new = next(TrainingBatches(rows_of(new), len(new)).epoch(0))
+        model = LanguageModel(make_network(), candidates)
+        tasks = [loop.Task(guess_words, make_batches(8, texts=texts))]
+        settings = {"epochs": 15, "learning_rate": 0.05, "metric": "-loss"}
+        return min(e["validation_loss"] for e in walk(model, tasks, validate, **settings))
 
-    def validate(judged):
-        return {"loss": guess_words(judged.eval(), new).item()}
-
-    model = LanguageModel(small_network(), candidates)
-    tasks = [loop.Task(guess_words, TrainingBatches(rows_of(rows), 8))]
-    settings = {"epochs": 15, "learning_rate": 0.05, "metric": "-loss"}
-    return min(entry["validation_loss"] for entry in walk(model, tasks, validate, **settings))
+    return learn
 
 
 @pytest.mark.parametrize("candidates", [None, 8], ids=["full softmax", "sampled softmax"])
-def test_the_language_model_learns_a_tiny_corpus(candidates):
-    sentence = np.arange(2, 10)[None]
-    assert learn_to_guess(np.tile(sentence, (24, 1)), sentence, candidates) < 0.6
+def test_the_language_model_learns_a_tiny_corpus(learn_to_guess, candidates):
+    sentence = np.arange(2, 10)
+    assert learn_to_guess([sentence] * 24, [sentence], candidates) < 0.6
 
 
-def test_the_language_model_does_not_peek_at_the_word_it_guesses():
-    dice = np.random.default_rng(0)
-    assert learn_to_guess(*dice.integers(2, 12, (2, 64, 8))) > np.log(10) - 0.1
+def test_the_language_model_does_not_peek_at_the_word_it_guesses(learn_to_guess):
+    texts, new = np.random.default_rng(0).integers(2, 12, (2, 64, 8))
+    assert learn_to_guess(list(texts), list(new)) > np.log(10) - 0.1
 
 
-def test_a_softmax_over_many_sampled_words_is_near_the_full_one():
-    network = small_network()
-    batch = next(small_batches().epoch(0))
-    full = LanguageModel(network)
-    sampled = LanguageModel(network, candidates=5000)
+def test_a_softmax_over_many_sampled_words_is_near_the_full_one(make_network, make_batches):
+    full = LanguageModel(make_network())
+    sampled = LanguageModel(make_network(seed=1), candidates=5000)
     sampled.load_state_dict(full.state_dict())
+    batch = next(make_batches().epoch(0))
     assert sampled.train()(batch).item() == pytest.approx(full.train()(batch).item(), rel=1e-3)

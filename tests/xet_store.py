@@ -1,16 +1,13 @@
-"""A `Hub` with the content store of Xet: what `hf_xet` uploads to and downloads from.
+"""A `Hub` with the content store that `hf_xet` uses, on a third port ("cas"); whole files only.
 
-Formats: https://huggingface.co/docs/xet (shards, xorbs, the CAS API). A third port (side "cas").
-`XetHub.environment` leaves Xet on. Partial downloads of a file are not served.
+The formats of xorbs and shards: https://huggingface.co/docs/xet
 """
 
 import hashlib
-import re
-import time
-from pathlib import Path
+import struct
 
 import pyarrow
-from faulty_server import RefusedError, Reply, Request, answer, ranged
+from faulty_server import RefusedError, answer, ranged
 from hub_server import NEEDS, Hub
 
 NEEDS |= {"get_xet_write_token": "write", "get_xet_read_token": "content"}
@@ -18,26 +15,24 @@ VERIFIED, WITH_SHA256 = 1 << 31, 1 << 30
 
 
 def hex_hash(raw: bytes) -> str:
-    return "".join(raw[i : i + 8][::-1].hex() for i in range(0, 32, 8))
+    return b"".join(raw[i : i + 8][::-1] for i in range(0, 32, 8)).hex()
 
 
 def chunks(xorb: bytes) -> list[tuple[int, int, bytes]]:
     """Where each chunk of a xorb starts and ends, and its content; a footer may follow them."""
-    found, start = [], 0
-    while start < len(xorb) and xorb[start] == 0:
+    found, end = [], 0
+    while end < len(xorb) and xorb[end] == 0:
+        start, scheme = end, xorb[end + 4]
         packed, size = (int.from_bytes(xorb[start + i : start + i + 3], "little") for i in (1, 5))
         end = start + 8 + packed
-        data, scheme = xorb[start + 8 : end], xorb[start + 4]
+        data = xorb[start + 8 : end]
         if scheme:
             data = pyarrow.decompress(data, size, codec="lz4", asbytes=True)
-        if scheme == 2:
-            grouped, data, offset = data, bytearray(size), 0
+        if scheme == 2:  # the bytes of every four are apart
+            groups, data = iter(data), bytearray(size)
             for i in range(4):
-                length = len(range(i, size, 4))
-                data[i::4] = grouped[offset : offset + length]
-                offset += length
+                data[i::4] = bytes(next(groups) for _ in range(i, size, 4))
         found.append((start, end, bytes(data)))
-        start = end
     return found
 
 
@@ -46,19 +41,15 @@ class XetHub(Hub):
 
     def __init__(self):
         super().__init__()
-        self.xorbs: dict[str, bytes] = {}
-        self.terms: dict[str, list[tuple[str, int, int, int]]] = {}
-        self.xet_hashes: dict[str, str] = {}
+        self.xorbs, self.terms, self.xet_hashes = {}, {}, {}
 
-    def environment(self, home: Path, token: str | None = None) -> dict[str, str]:
+    def environment(self, home, token=None):
         return super().environment(home, token) | {"HF_HUB_DISABLE_XET": "0"}
 
     def get_xet_write_token(self, request, repo, *_):
-        cas, expires = self.address("cas"), int(time.time()) + 3600
-        headers = {"Url": cas, "Access_Token": repo.web, "Token_Expiration": str(expires)}
-        headers = {f"X_Xet_{name}": value for name, value in headers.items()}
-        headers["X_Xet_Cas_Url"] = headers.pop("X_Xet_Url")
-        return answer({"accessToken": repo.web, "exp": expires, "casUrl": cas}, **headers)
+        named = {"casUrl": self.address("cas"), "accessToken": repo.web, "exp": 2**33}
+        headers = zip(("Cas-Url", "Access-Token", "Token-Expiration"), map(str, named.values()))
+        return answer(named, **{f"X-Xet-{name}": value for name, value in headers})
 
     get_xet_read_token = get_xet_write_token
 
@@ -69,56 +60,46 @@ class XetHub(Hub):
             reply.headers.update({"X-Xet-Hash": xet_hash, "Link": f'<{url}>; rel="xet-auth"'})
         return reply
 
-    def serve(self, request: Request) -> Reply:
-        if request.side != "cas":
-            return super().serve(request)
-        name = request.path.rpartition("/")[2]
-        if re.match("/v1/xorbs/default/", request.path):
-            if request.method == "GET":
+    def serve(self, request):
+        folder, _, name = request.path.rpartition("/")
+        match request.side, request.method, folder:
+            case "cas", "GET", "/v1/xorbs/default":
                 return ranged(request, self.xorbs[name], {})
-            self.xorbs[name] = request.body
-            return answer({"was_inserted": True})
-        if request.path == "/v1/shards":
-            token = request.headers["authorization"].removeprefix("Bearer ")
-            repo = next(repo for repo in self.repos.values() if repo.web == token)
-            self.add_shard(repo, request.body)
-            return answer({"result": 1})
-        if request.path.startswith("/v1/reconstructions/") and name in self.terms:
-            return answer(self.reconstruction(self.terms[name]))
-        raise RefusedError(404, "Not Found")
+            case "cas", "POST", "/v1/xorbs/default":
+                self.xorbs[name] = request.body
+                return answer({"was_inserted": True})
+            case "cas", "POST", "/v1" if name == "shards":
+                return self.add_shard(request)
+            case "cas", "GET", "/v1/reconstructions":
+                return self.reconstruction(self.terms[name])
+            case "cas", _, _:
+                raise RefusedError(404, "Not Found")
+        return super().serve(request)
 
-    def add_shard(self, repo, shard: bytes):
-        rows = (shard[i : i + 48] for i in range(48, len(shard), 48))
-        for header in rows:
-            if header[:32] == b"\xff" * 32:
-                return
-            flags, count = (int.from_bytes(header[i : i + 4], "little") for i in (32, 36))
-            terms = [
-                (
-                    hex_hash(row[:32]),
-                    *(int.from_bytes(row[i : i + 4], "little") for i in (36, 40, 44)),
-                )
-                for row in (next(rows) for _ in range(count))
-            ]
+    def add_shard(self, request):
+        token = request.headers["authorization"].removeprefix("Bearer ")
+        repo = next(repo for repo in self.repos.values() if repo.web == token)
+        rows = iter(request.body[i : i + 48] for i in range(48, len(request.body), 48))
+        while (file := next(rows))[:32] != b"\xff" * 32:
+            raw_hash, flags, count = struct.unpack("<32sII8x", file)
+            entries = [struct.unpack("<32s4xIII", next(rows)) for _ in range(count)]
             for _ in range(count * bool(flags & VERIFIED) + bool(flags & WITH_SHA256)):
                 next(rows)
+            terms = [(hex_hash(xorb), *numbers) for xorb, *numbers in entries]
             parts = (chunks(self.xorbs[xorb])[first:last] for xorb, _, first, last in terms)
             data = b"".join(chunk for part in parts for _, _, chunk in part)
-            sha256 = hashlib.sha256(data).hexdigest()
-            repo.large[sha256] = data
-            self.terms[hex_hash(header[:32])] = terms
-            self.xet_hashes[sha256] = hex_hash(header[:32])
+            sha256, xet_hash = hashlib.sha256(data).hexdigest(), hex_hash(raw_hash)
+            repo.large[sha256], self.xet_hashes[sha256] = data, xet_hash
+            self.terms[xet_hash] = terms
+        return answer({"result": 1})
 
     def reconstruction(self, terms):
-        found = {"offset_into_first_range": 0, "terms": [], "fetch_info": {}}
+        shown, fetched = [], {}
         for xorb, size, first, last in terms:
             part = chunks(self.xorbs[xorb])[first:last]
-            span, url = (
-                {"start": first, "end": last},
-                f"{self.address('cas')}/v1/xorbs/default/{xorb}",
-            )
-            found["terms"].append({"hash": xorb, "unpacked_length": size, "range": span})
-            bytes_ = {"start": part[0][0], "end": part[-1][1] - 1}
-            info = {"range": span, "url": url, "url_range": bytes_}
-            found["fetch_info"].setdefault(xorb, []).append(info)
-        return found
+            span, url = {"start": first, "end": last}, f"{self.address('cas')}/v1/xorbs/default/"
+            where = {"start": part[0][0], "end": part[-1][1] - 1}
+            shown.append({"hash": xorb, "unpacked_length": size, "range": span})
+            info = {"range": span, "url": url + xorb, "url_range": where}
+            fetched.setdefault(xorb, []).append(info)
+        return answer({"offset_into_first_range": 0, "terms": shown, "fetch_info": fetched})

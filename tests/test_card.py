@@ -1,0 +1,106 @@
+"""The card: from measured facts only, complete, and readable by the Hub."""
+
+import json
+import re
+import shutil
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+
+from sentiment_hf import evaluate
+from sentiment_hf.card import is_as_rendered, render_card
+from sentiment_hf.checkpoint import REFERENCE_FOLDER
+from sentiment_hf.files import read_json
+
+
+@pytest.fixture
+def evaluated(trained, tmp_path):
+    """The trained checkpoint with `eval_results.json`, and its card."""
+    folder = tmp_path / "evaluated"
+    shutil.copytree(trained, folder)
+    evaluate("sample", folder, save=True)
+    return folder
+
+
+@pytest.fixture(params=["evaluated", "reference"])
+def folder(request):
+    if request.param == "reference":
+        return REFERENCE_FOLDER
+    return request.getfixturevalue("evaluated")
+
+
+def metadata(folder) -> dict:
+    return yaml.safe_load((folder / "README.md").read_text().split("---")[1])
+
+
+def test_the_card_in_the_folder_is_what_its_files_say(folder):
+    assert (folder / "README.md").read_text() == render_card(folder)
+
+
+def test_the_hub_can_read_the_metadata_and_they_round_trip(folder):
+    card = ModelCard((folder / "README.md").read_text(), ignore_metadata_errors=False)
+    assert yaml.safe_load(card.data.to_yaml()) == metadata(folder)
+    assert card.data.library_name == "sentiment-hf"
+    assert card.data.pipeline_tag == "text-classification"
+    assert {"model_hub_mixin", "pytorch_model_hub_mixin"} <= set(card.data.tags)
+
+
+def test_the_model_index_holds_the_measured_figures(folder):
+    results = read_json(folder / "eval_results.json")
+    (entry,) = metadata(folder)["model-index"][0]["results"]
+    assert entry["dataset"]["split"] == "test"
+    shown = {metric["type"]: metric["value"] for metric in entry["metrics"]}
+    assert set(shown) == {"accuracy", "precision", "recall", "f1", "roc_auc"}
+    for name, value in shown.items():
+        assert value == pytest.approx(results[name], abs=5e-5)
+
+
+def test_the_tables_hold_the_measured_figures(folder):
+    text = (folder / "README.md").read_text()
+    results = read_json(folder / "eval_results.json")
+    training = read_json(folder / "training.json")
+    for name in ("accuracy", "f1", "log_loss", "ece"):
+        assert f"| {name.replace('_', ' ')} | {results[name]:.4f} |" in text
+    for row in [*results["by_length"], *results["by_confidence"]]:
+        assert f"| {row['n']:,} | {row['accuracy']:.4f} |" in text
+    assert sum(row["n"] for row in results["by_length"]) == results["n"]
+    for version in training["versions"].values():
+        assert version in text
+    assert f"| learning rate | {training['arguments']['learning_rate']} |" in text
+    for figure in ("training_curve", "confusion_matrix", "reliability"):
+        assert f"figures/{figure}.png" in text
+
+
+def test_no_field_is_empty(folder):
+    text = (folder / "README.md").read_text()
+    assert not re.search(r"None|nan|\{\{|\|\s*\|\s*$|More Information", text.split("---", 2)[2])
+    for value in metadata(folder).values():
+        assert value not in (None, "", [])
+
+
+def test_the_code_of_the_card_runs(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder.parent)
+    (code,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    exec(code, {})
+    assert "label" in capsys.readouterr().out
+
+
+def test_a_card_without_an_evaluation_claims_nothing(trained):
+    text = (trained / "README.md").read_text()
+    assert "## Evaluation" not in text
+    assert "model-index" not in metadata(trained)
+
+
+def test_an_edited_card_is_told_from_a_rendered_one(trained):
+    text = ModelCard((trained / "README.md").read_text()).text
+    assert is_as_rendered(text)
+    assert not is_as_rendered(text.replace("word-level", "fine"))
+    assert not is_as_rendered(f"{text}\nOne line more.\n")
+    assert not is_as_rendered("# A card by hand\n")
+
+
+def test_the_figures_of_the_reference_card_are_those_of_its_records():
+    training = json.loads((REFERENCE_FOLDER / "training.json").read_text())
+    assert training["data"]["dataset"] in ("imdb", "stanfordnlp/imdb")
+    assert metadata(REFERENCE_FOLDER)["license"] == "apache-2.0"
