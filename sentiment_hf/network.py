@@ -187,6 +187,42 @@ def take_positions(sequence: Tensor, positions: Tensor) -> Tensor:
     return sequence.gather(1, positions[..., None].expand(-1, -1, sequence.shape[-1]))
 
 
+class WordPooling(nn.Module):
+    """One vector a text from the states of its real words."""
+
+    def __init__(self, kind: Pooling) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(
+        self, forward_states: Tensor, backward_states: Tensor | None, lengths: Tensor
+    ) -> Tensor:
+        """Pools `(batch, seq, hidden_size)` of each direction to `(batch, features)`."""
+        if self.kind == "last":
+            rows = torch.arange(len(lengths), device=lengths.device)
+            last = [forward_states[rows, lengths - 1]]
+            if backward_states is not None:
+                last.append(backward_states[:, 0])
+            return torch.cat(last, dim=-1)
+        both = (
+            forward_states
+            if backward_states is None
+            else torch.cat([forward_states, backward_states], dim=-1)
+        )
+        real = torch.arange(both.shape[1], device=both.device) < lengths[:, None]
+        pooled = []
+        if self.kind in ("mean", "mean_max"):
+            # A matrix product sums without a second copy of the states in float32.
+            total = torch.bmm(real[:, None].to(both.dtype), both).squeeze(1)
+            pooled.append(total / lengths[:, None].to(both.dtype))
+        if self.kind in ("max", "mean_max"):
+            pooled.append(both.masked_fill(~real[..., None], -torch.inf).amax(dim=1))
+        return torch.cat(pooled, dim=-1)
+
+    def extra_repr(self) -> str:
+        return self.kind
+
+
 class LSTMClassifier(nn.Module):
     """The network: token ids in, logits out.
 
@@ -209,6 +245,7 @@ class LSTMClassifier(nn.Module):
         features = config.hidden_size * (2 if config.bidirectional else 1)
         if config.pooling == "mean_max":
             features *= 2
+        self.pooling = WordPooling(config.pooling)
         self.dropout = nn.Dropout(config.dropout)
         self.linear = nn.Linear(features, config.num_outputs)
 
@@ -275,33 +312,9 @@ class LSTMClassifier(nn.Module):
         backward_states = self.backward_lstm(take_positions(embedded, positions))[0]
         return forward_states, take_positions(backward_states, positions)
 
-    def pool(self, states: tuple[Tensor, Tensor | None], lengths: Tensor) -> Tensor:
-        """One vector a text, `(batch, features)`, from the states of its real words."""
-        forward_states, backward_states = states
-        if self.config.pooling == "last":
-            rows = torch.arange(len(lengths), device=lengths.device)
-            last = [forward_states[rows, lengths - 1]]
-            if backward_states is not None:
-                last.append(backward_states[:, 0])
-            return torch.cat(last, dim=-1)
-        both = (
-            forward_states
-            if backward_states is None
-            else torch.cat([forward_states, backward_states], dim=-1)
-        )
-        real = torch.arange(both.shape[1], device=both.device) < lengths[:, None]
-        pooled = []
-        if self.config.pooling in ("mean", "mean_max"):
-            # A matrix product sums without a second copy of the states in float32.
-            total = torch.bmm(real[:, None].to(both.dtype), both).squeeze(1)
-            pooled.append(total / lengths[:, None].to(both.dtype))
-        if self.config.pooling in ("max", "mean_max"):
-            pooled.append(both.masked_fill(~real[..., None], -torch.inf).amax(dim=1))
-        return torch.cat(pooled, dim=-1)
-
     def classify(self, embedded: Tensor, lengths: Tensor) -> Tensor:
         """Logits from word vectors `(batch, seq, embedding_dim)` padded on the right."""
-        pooled = self.pool(self.read(embedded, lengths), lengths)
+        pooled = self.pooling(*self.read(embedded, lengths), lengths)
         logits = self.linear(self.dropout(pooled))
         return logits.squeeze(-1) if self.config.num_outputs == 1 else logits
 

@@ -1,88 +1,313 @@
 """A training that is killed, interrupted or repeated: nothing is lost, nothing half-written."""
 
-import contextlib
-import json
 import multiprocessing
 import os
 import signal
 import sys
-import time
 
 import pytest
 import torch
 
-from sentiment_hf import SentimentError, SentimentPipeline, train
-from sentiment_hf.checkpoint import is_checkpoint
-from sentiment_hf.network import LSTMClassifier, LSTMConfig
+from sentiment_hf import SentimentPipeline, train
 from sentiment_hf.training import loop
-from sentiment_hf.training.classifier import make_accelerator
-from sentiment_hf.training.objectives import classification
+from sentiment_hf.training.objectives import classification, virtual_adversarial
 from sentiment_hf.training.state import StateFolder
 
-# Processes are forked from one that has imported everything and computed nothing: each is as
-# fresh as a command, without the seconds of its imports.
-processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(
-    ["sentiment_hf.training.classifier", "sentiment_hf.cli", "matplotlib.pyplot"]
-    + ["torch._dynamo", "torch.distributed.tensor", "sklearn.utils.extmath", "scipy.stats"]
+# Each command is forked from a process that has imported everything and computed nothing: as
+# fresh as one that a user starts, without the seconds of its imports.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(
+    ["sentiment_hf.training.classifier", "sentiment_hf.cli", "matplotlib.pyplot", "scipy.stats"]
+    + ["torch._dynamo", "torch.distributed.tensor", "sklearn.utils.extmath"]
 )
+SETTINGS = {"epochs": 2, "batch_size": 40, "max_length": 30}
+TEXTS = ["a warm film", "a cold , dull film", "some music", ""]
 
-OPTIONS = ["--epochs", 2, "--batch-size", 40, "--max-length", 30]
 
+def run_command(arguments, log, cache, sign, moment):
+    """Runs `sentiment-hf ...`, saving after every step; sends itself `sign` at a moment.
 
-def command(arguments, log, cache, killed_at):
-    """Runs in the forked process: saves after every step, dies at file operation `killed_at`."""
-    stream = os.open(log, os.O_WRONLY | os.O_CREAT)
+    A moment is an audit event, the end of the path that it is about, and how often it came.
+    """
+    stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(stream, 1)
     os.dup2(stream, 2)
     import datasets
 
-    datasets.config.HF_DATASETS_CACHE = cache
-    datasets.disable_progress_bars()
-    loop.SAVE_EVERY_SECONDS = -1.0
-    output = str(arguments[arguments.index("--output") + 1])
-    parent, name = os.path.split(output)
-    changes = 0; log2=[]
-
-    def count(event, details):
-        nonlocal changes
-        if event in ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "open"):
-            path = os.fsdecode(details[0]) if isinstance(details[0], str | bytes) else ""
-            if path.startswith((output, f"{parent}/.{name}")):
-                changes += 1; log2.append((event, path[len(parent):]))
-                if changes == killed_at:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-    if killed_at:
-        sys.addaudithook(count)
     from sentiment_hf.cli import main
 
-    try:
-        main([str(argument) for argument in arguments])
-    finally:
-        if os.environ.get("COUNT"):
-            print("CHANGES", changes); import resource; print("RU", resource.getrusage(resource.RUSAGE_SELF)[:2]); print(*log2,sep="\n")
+    datasets.config.HF_DATASETS_CACHE = cache
+    loop.SAVE_EVERY_SECONDS = -1.0
+    event, ending, count = moment
+    seen = 0
+
+    def watch(name, details):
+        nonlocal seen
+        if name == event and isinstance(details[0], str | os.PathLike):
+            seen += os.fspath(details[0]).endswith(ending)
+            if seen == count and os.fspath(details[0]).endswith(ending):
+                os.kill(os.getpid(), sign)
+
+    sys.addaudithook(watch)
+    main([str(argument) for argument in arguments])
 
 
 @pytest.fixture
-def start(tmp_path, easy_csv):
-    """Starts `train easy.csv --output tmp_path/out ...` in a process of its own."""
+def command(easy_csv, tmp_path):
+    """Runs `train easy.csv --output tmp_path/out ...` in a process: its exit code and output."""
 
-    def begin(*arguments, killed_at=None):
-        arguments = ["train", easy_csv, "--output", tmp_path / "out", *OPTIONS, *arguments]
-        cache = str(tmp_path / "cache")
-        process = processes.Process(
-            target=command, args=(arguments, tmp_path / "log", cache, killed_at)
-        )
+    def run(*options, sign=signal.SIGKILL, moment=("", "", 0)):
+        arguments = ["train", easy_csv, "--output", tmp_path / "out", *options]
+        for name, value in SETTINGS.items():
+            arguments += [f"--{name.replace('_', '-')}", value]
+        log, cache = tmp_path / "log", str(tmp_path / "cache")
+        process = PROCESSES.Process(target=run_command, args=(arguments, log, cache, sign, moment))
         process.start()
-        return process
+        process.join(120)
+        return process.exitcode, log.read_text()
 
-    return begin
+    return run
 
-def test_x(start, tmp_path):
-    t=time.time()
-    p=start(); p.join(); print("T", time.time()-t, p.exitcode); print((tmp_path/"log").read_text())
-    for i in (5,):
-        t=time.time()
-        p=start("--overwrite", killed_at=100000); p.join(); print("T", time.time()-t, p.exitcode); print((tmp_path/"log").read_text())
-    assert 0
+
+@pytest.fixture(scope="module")
+def whole(easy_csv, tmp_path_factory):
+    """The weights of the same training, never cut off."""
+    folder = tmp_path_factory.mktemp("resume") / "whole"
+    train(easy_csv, folder, show_progress=False, **SETTINGS)
+    return (folder / "model.safetensors").read_bytes()
+
+
+@pytest.fixture
+def old(make_pipeline, tmp_path):
+    """An older checkpoint in the output folder; what it answers."""
+    pipe = make_pipeline()
+    pipe.save_pretrained(tmp_path / "out")
+    return pipe.probabilities(TEXTS).tolist()
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+MOMENTS = {
+    "before the first state": ("os.mkdir", "out/training_state", 1),
+    "while the first state is written": ("os.rename", "step-1.safetensors.new", 1),
+    "before the first state counts": ("os.rename", "state.json.new", 1),
+    "before the second state counts": ("os.rename", "state.json.new", 2),
+    "before an old state is removed": ("os.remove", "step-2.safetensors", 1),
+    "while the end of an epoch is saved": ("os.rename", "step-5.safetensors.new", 1),
+    "in the second epoch": ("os.remove", "step-6.safetensors", 1),
+    "while the checkpoint is written": ("open", ".out.new/training.json.new", 1),
+    "before the swap": ("os.rename", "/out", 1),
+    "within the swap": ("os.rename", "/.out.new", 1),
+    "after the swap": ("os.rmdir", "/.out.old", 1),
+}
+FEW = ("while the first state is written", "in the second epoch", "within the swap")
+SOME_MOMENTS = [
+    pytest.param(moment, id=name, marks=[] if name in FEW else [pytest.mark.slow])
+    for name, moment in MOMENTS.items()
+]
+
+
+@pytest.mark.parametrize("moment", SOME_MOMENTS)
+def test_killed_at_any_moment_and_resumed_the_weights_are_those_of_a_run_never_killed(
+    command, whole, tmp_path, moment
+):
+    killed, _ = command(moment=moment)
+    assert killed == -signal.SIGKILL
+    states = list(tmp_path.glob("*out*/training_state/*"))
+    assert {path.name.removesuffix(".new").split(".")[-1] for path in states} <= {
+        "json",
+        "safetensors",
+    }
+    resumed, log = command("--resume")
+    assert resumed == 0, log
+    assert (tmp_path / "out/model.safetensors").read_bytes() == whole
+    assert not (tmp_path / "out/training_state").exists()
+
+
+@pytest.mark.parametrize("moment", SOME_MOMENTS)
+def test_overwriting_killed_at_any_moment_leaves_a_whole_checkpoint(
+    command, whole, old, tmp_path, moment
+):
+    killed, _ = command("--overwrite", moment=moment)
+    assert killed == -signal.SIGKILL
+    found = SentimentPipeline.from_pretrained(tmp_path / "out").probabilities(TEXTS).tolist()
+    swapped = (tmp_path / "out/training.json").exists()
+    assert swapped == (moment == MOMENTS["after the swap"])
+    assert swapped or found == old
+    assert command("--resume" if not swapped else "--overwrite")[0] == 0
+    assert (tmp_path / "out/model.safetensors").read_bytes() == whole
+
+
+def test_ctrl_c_saves_says_how_to_go_on_and_loses_nothing(command, whole, tmp_path):
+    moment = ("os.remove", "step-3.safetensors", 1)
+    interrupted, log = command(sign=signal.SIGINT, moment=moment)
+    assert interrupted == 130
+    last = log.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert "--resume" in last
+    assert "Traceback" not in log
+    assert (tmp_path / "out/training_state/state.json").exists()
+    resumed, log = command("--resume")
+    assert resumed == 0, log
+    assert (tmp_path / "out/model.safetensors").read_bytes() == whole
+
+
+# What is said and refused before a training begins.
+
+
+@pytest.fixture
+def unfinished(command, tmp_path):
+    """The output folder of a training that was killed in its second epoch."""
+    assert command(moment=MOMENTS["in the second epoch"])[0] == -signal.SIGKILL
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def train_again(run, easy_csv, tmp_path):
+    def invoke(*flags, dataset=easy_csv, **changed):
+        named = {f"--{key.replace('_', '-')}": v for key, v in (SETTINGS | changed).items()}
+        options = [part for pair in named.items() for part in pair]
+        return run("train", dataset, "--output", tmp_path / "out", *options, *flags)
+
+    return invoke
+
+
+def refused(result, *words):
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("error: ")
+    for word in words:
+        assert word in last
+    return True
+
+
+def test_resuming_where_nothing_is_starts_afresh_and_says_so(train_again, tmp_path, whole):
+    result = train_again("--resume")
+    assert result.exit_code == 0
+    assert "starting afresh" in result.stderr
+    assert (tmp_path / "out/model.safetensors").read_bytes() == whole
+
+
+def test_resuming_a_finished_training_says_so_and_changes_nothing(train_again, tmp_path):
+    train_again()
+    before = contents(tmp_path / "out")
+    result = train_again("--resume", epochs=9)
+    assert result.exit_code == 0
+    assert "already finished" in result.stderr
+    assert contents(tmp_path / "out") == before
+
+
+def test_a_checkpoint_is_not_replaced_without_overwrite(train_again, old, tmp_path):
+    before = contents(tmp_path)
+    assert refused(train_again(), "--overwrite")
+    assert contents(tmp_path) == before
+    assert train_again("--overwrite").exit_code == 0
+    assert (tmp_path / "out/training.json").exists()
+
+
+@pytest.mark.parametrize("flags", [[], ["--overwrite"], ["--resume"]], ids=str)
+@pytest.mark.parametrize("name", ["thesis.tex", "config.json"])
+def test_a_folder_of_other_things_is_refused_and_left_as_it_is(train_again, tmp_path, flags, name):
+    (tmp_path / "out/src").mkdir(parents=True)
+    (tmp_path / "out/src/app.js").write_text("precious")
+    (tmp_path / "out" / name).write_text('{"name": "an app"}')
+    before = contents(tmp_path)
+    assert refused(train_again(*flags))
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["notes.txt", ".git/HEAD"])
+def test_overwriting_a_checkpoint_keeps_or_refuses_what_is_not_its_own(
+    train_again, old, tmp_path, name
+):
+    path = tmp_path / "out" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("precious")
+    train_again("--overwrite")
+    assert path.read_text() == "precious"
+
+
+def test_an_output_folder_behind_a_link_is_replaced_twice(train_again, tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    for _ in range(2):
+        result = train_again("--overwrite")
+        assert result.exit_code == 0, result.stderr
+        assert (tmp_path / "out/training.json").exists()
+
+
+def test_an_unfinished_training_is_gone_on_with_or_begun_again(
+    train_again, unfinished, whole, tmp_path
+):
+    before = contents(unfinished)
+    assert refused(train_again(), "--resume", "--overwrite")
+    other = tmp_path / "other.csv"
+    other.write_text("text,label\n" + "a warm film,pos\na cold film,neg\n" * 60)
+    assert refused(train_again("--resume", learning_rate=0.5), "learning_rate", "0.5", "0.002")
+    assert refused(train_again("--resume", seed=9), "seed", "9", "0")
+    assert refused(train_again("--resume", max_length=31), "max_length", "31", "30")
+    assert refused(train_again("--resume", dataset=other), "easy.csv", "other.csv")
+    assert contents(unfinished) == before
+    assert train_again("--overwrite").exit_code == 0
+    assert (unfinished / "model.safetensors").read_bytes() == whole
+
+
+# The loop alone, cut off where a process is hard to hit.
+
+
+class Cut(Exception):
+    """Ends the loop as a kill would: nothing more is saved."""
+
+
+def cut():
+    raise Cut
+
+
+def ctrl_c():
+    signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("end", [cut, ctrl_c])
+@pytest.mark.parametrize("place", ["step 2", "step 5", "validation 1", "validation 2"])
+def test_cut_off_within_a_step_or_a_validation_nothing_is_lost(
+    make_network, make_batches, walk, tmp_path, monkeypatch, end, place
+):
+    monkeypatch.setattr(loop, "SAVE_EVERY_SECONDS", -1.0)
+
+    def go(state=None, end_at=None):
+        calls = {"step": 0, "validation": 0}
+
+        def count(what):
+            calls[what] += 1
+            if f"{what} {calls[what]}" == end_at:
+                end()
+
+        def objective(model, batch):
+            loss = classification()(model, batch)  # Draws from the random numbers.
+            count("step")
+            return loss
+
+        def validate(model):
+            count("validation")
+            return {"accuracy": [0.6, 0.8, 0.7][round(model.linear.weight.abs().sum().item()) % 3]}
+
+        model = make_network(dropout=0.5, word_dropout=0.3)
+        tasks = [loop.Task(objective, make_batches())]
+        tasks.append(loop.Task(virtual_adversarial(), make_batches(3, rows=7, seed=1), 0.5))
+        history = walk(model, tasks, validate, state=state, average=0.9)
+        for entry in history:
+            del entry["seconds"]
+        return history, model.state_dict()
+
+    history, weights = go()
+    state = StateFolder(tmp_path / "state")
+    with pytest.raises((Cut, KeyboardInterrupt)):
+        go(state, place)
+    torch.manual_seed(99)
+    history_again, weights_again = go(state)
+    assert history_again == history
+    for name, value in weights.items():
+        assert torch.equal(weights_again[name], value), name

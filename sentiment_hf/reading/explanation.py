@@ -1,0 +1,97 @@
+"""What each word contributes to the answer, by `captum` (extra `explain`)."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from sentiment_hf.batching import cut
+from sentiment_hf.errors import SentimentError
+from sentiment_hf.network import LSTMClassifier
+from sentiment_hf.tokenization import UNK_ID
+
+WORDS_AT_ONCE = 64
+INTEGRATION_STEPS = 64
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The words of a text and what each contributes.
+
+    Attributes:
+        label: the label that the contributions are for.
+        probability: of that label, for the whole text.
+        words: as they stand in the text; those that a cut left out are missing.
+        deletion: by how much the probability falls when the word is deleted. True by construction.
+        gradients: integrated gradients of the logit, summed over a word's vector (Sundararajan,
+            Taly & Yan 2017, arXiv:1703.01365), from vectors of zeros.
+        completeness_error: how far the gradients' sum is from the difference of the logits that
+            they divide up, as a share of it.
+    """
+
+    label: str
+    probability: float
+    words: list[str]
+    deletion: list[float]
+    gradients: list[float]
+    completeness_error: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def explain(network: LSTMClassifier, tokenizer: Tokenizer, text: str) -> Explanation:
+    """What each word contributes to the label that the text gets.
+
+    Raises:
+        SentimentError: captum is not installed.
+    """
+    try:
+        from captum.attr import FeatureAblation, IntegratedGradients
+    except ImportError:
+        raise SentimentError(
+            "Explaining needs captum: pip install 'sentiment-hf[explain]'."
+        ) from None
+    encoding = tokenizer.encode(text, add_special_tokens=False)
+    every = np.arange(max(len(encoding.ids), 1))
+    kept = cut(every, network.config.max_length)
+    ids = torch.tensor(encoding.ids or [UNK_ID])[kept][None].to(network.linear.weight.device)
+    words = [text[slice(*encoding.offsets[i])] for i in kept] if encoding.ids else [text]
+    network.eval()
+    with torch.no_grad():
+        probabilities = network.probabilities(network(ids))[0]
+    label = int(probabilities.argmax())
+
+    def probability(mask: Tensor) -> Tensor:
+        some = ids.expand(len(mask), -1)
+        return network.probabilities(network(some, mask))[:, label]
+
+    with torch.no_grad():
+        mask = torch.ones_like(ids, dtype=torch.float32)
+        deletion = FeatureAblation(probability).attribute(
+            mask, baselines=0, perturbations_per_eval=WORDS_AT_ONCE
+        )
+    embedded, lengths = network.embed(ids)
+
+    def logit(vectors: Tensor) -> Tensor:
+        logits = network.classify(vectors, lengths.expand(len(vectors)))
+        if network.config.num_outputs > 1:
+            return logits[:, label]
+        return logits if label == 1 else -logits
+
+    vectors = embedded.detach()
+    gradients = IntegratedGradients(logit).attribute(vectors, n_steps=INTEGRATION_STEPS)
+    with torch.no_grad():
+        difference = float(logit(vectors) - logit(torch.zeros_like(vectors)))
+    error = abs(float(gradients.sum()) - difference) / max(abs(difference), 1e-9)
+    return Explanation(
+        network.config.label_names[label],
+        float(probabilities[label]),
+        words,
+        deletion[0].tolist(),
+        gradients[0].sum(dim=-1).tolist(),
+        error,
+    )

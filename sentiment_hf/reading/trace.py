@@ -1,0 +1,170 @@
+"""A forward pass, step by step, of any `nn.Module`: `trace(module, *inputs)`.
+
+Captured with hooks, so the numbers are those of the pass itself.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+ROWS_SHOWN = 3
+NUMBERS_SHOWN = 6
+
+WHAT = {
+    "Embedding": "Looks up the vector of each id.",
+    "LSTM": "Reads the sequence step by step and carries a memory along.",
+    "GRU": "Reads the sequence step by step and carries a state along.",
+    "Linear": "Weighs all features into each output.",
+    "Dropout": "Drops features in training; passes them on otherwise.",
+    "LayerNorm": "Centres and scales the features of each position.",
+    "Sigmoid": "Squeezes each number between 0 and 1.",
+    "Softmax": "Turns numbers into probabilities that sum to 1.",
+    "ReLU": "Sets negative numbers to 0.",
+    "Tanh": "Squeezes each number between -1 and 1.",
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step between the layers.
+
+    Attributes:
+        name: the module's name in the network, or what the tensor is.
+        what: what the step is for, in one sentence.
+        input_shape, output_shape: sizes of the tensors; empty where there is none.
+        axes: the name of each axis of the output.
+        dtype: of the output.
+        parameters: how many numbers of the step were learnt.
+        values: a small extract of the output, nested like it.
+    """
+
+    name: str
+    what: str
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    axes: tuple[str, ...]
+    dtype: str
+    parameters: int = 0
+    values: Any = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a module: the tensors that went in and came out, in order."""
+
+    name: str
+    module: nn.Module
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+
+
+def trace(module: nn.Module, *inputs: Any, **keywords: Any) -> list[Step]:
+    """What each module without children does to its input, in the order of the calls.
+
+    The module is run once, in evaluation mode and without gradients; it is left as it was.
+
+    Args:
+        inputs, keywords: what the module's `forward` takes.
+    """
+    return [step for call in record(module, *inputs, **keywords) for step in steps_of(call)]
+
+
+def record(module: nn.Module, *inputs: Any, **keywords: Any) -> list[Call]:
+    """Runs the module once and records each call of a module without children."""
+    calls: list[Call] = []
+    names = {part: name for name, part in module.named_modules()}
+
+    def note(part: nn.Module, given: Any, result: Any) -> None:
+        calls.append(Call(names[part] or type(part).__name__, part, _flat(given), _flat(result)))
+
+    leaves = [part for part in module.modules() if not list(part.children())]
+    hooks = [part.register_forward_hook(note) for part in leaves]
+    was_training = module.training
+    module.eval()
+    try:
+        with torch.inference_mode():
+            module(*inputs, **keywords)
+    finally:
+        module.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    return calls
+
+
+def _flat(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return [tensor for part in value for tensor in _flat(part)]
+    return []
+
+
+def steps_of(call: Call) -> list[Step]:
+    """A call as steps: one for each tensor that came out of it."""
+    kind = type(call.module).__name__
+    shape = tuple(call.inputs[0].shape) if call.inputs else ()
+    parameters = sum(parameter.numel() for parameter in call.module.parameters())
+    parts = ["", " final hidden state", " final cell state"]
+    if not isinstance(call.module, nn.RNNBase):
+        parts = ["", *(f" output {number}" for number in range(1, len(call.outputs)))]
+    what = WHAT.get(kind, f"A {kind}.")
+    return [
+        make_step(
+            call.name + part, what, output, input_shape=shape, parameters=0 if part else parameters
+        )
+        for part, output in zip(parts, call.outputs, strict=False)
+    ]
+
+
+def make_step(
+    name: str,
+    what: str,
+    output: Tensor,
+    *,
+    input_shape: tuple[int, ...] = (),
+    axes: tuple[str, ...] = (),
+    parameters: int = 0,
+) -> Step:
+    """A step whose shape, type and values are read off its output."""
+    shape = tuple(output.shape)
+    return Step(
+        name,
+        what,
+        tuple(input_shape),
+        shape,
+        axes or _guessed_axes(len(shape)),
+        str(output.dtype).removeprefix("torch."),
+        parameters,
+        extract(output),
+    )
+
+
+def _guessed_axes(count: int) -> tuple[str, ...]:
+    if count <= 3:
+        return ("batch", "sequence", "features")[:count] if count != 2 else ("batch", "features")
+    return ("batch", *(f"axis {number}" for number in range(1, count)))
+
+
+def extract(tensor: Tensor) -> Any:
+    """The first few numbers of a tensor, nested like it, rounded to six digits."""
+    last = tensor.ndim - 1
+    for axis in range(tensor.ndim):
+        tensor = tensor.narrow(
+            axis, 0, min(tensor.shape[axis], NUMBERS_SHOWN if axis == last else ROWS_SHOWN)
+        )
+    return _rounded(
+        tensor.detach().cpu().float().tolist() if tensor.is_floating_point() else tensor.tolist()
+    )
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_rounded(part) for part in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value

@@ -1,0 +1,278 @@
+"""Labels of every kind, maps between their names, rows without any, and a fair validation split."""
+
+import logging
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from datasets import ClassLabel, Dataset, Features, Value
+
+from sentiment_hf import SentimentError, evaluate, load_reviews
+from sentiment_hf.data import labelled_rows, rows_with_text, split_validation
+from sentiment_hf.labels import match_labels, parse_label_map
+
+NAN = float("nan")
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Reads a column of labels from a parquet file, with a text for each."""
+
+    def load(values, kind=None, **options):
+        features = Features({"text": Value("string"), "label": kind}) if kind else None
+        columns = {"text": [f"text {i}" for i in range(len(values))], "label": values}
+        Dataset.from_dict(columns, features=features).to_parquet(tmp_path / "own.parquet")
+        return load_reviews(tmp_path / "own.parquet", **options)["train"]
+
+    return load
+
+
+@pytest.fixture
+def messages(caplog, monkeypatch):
+    # A command that ran earlier in this process keeps its messages to itself.
+    monkeypatch.setattr(logging.getLogger("sentiment_hf"), "propagate", True)
+    caplog.set_level(logging.INFO, logger="sentiment_hf")
+    return caplog
+
+
+def names_of(split):
+    """The label name of each row, None where it has none."""
+    names = split.features["label"].names
+    return [names[i] if i is not None and i >= 0 else None for i in split["label"]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "names", "labels"),
+    [
+        (ClassLabel(names=["pos", "neg"]), [0, 1, -1], ["pos", "neg"], ["pos", "neg", None]),
+        (ClassLabel(names=["a", "b", "c"]), [2, 0, 0], ["a", "b", "c"], ["c", "a", "a"]),
+        (None, ["pos", "neg", None], ["neg", "pos"], ["pos", "neg", None]),
+        (None, [10, 9, -1, 1], ["1", "9", "10"], ["10", "9", None, "1"]),
+        (None, [0, None, 1], ["0", "1"], ["0", None, "1"]),
+        (None, [True, False, None], ["False", "True"], ["True", "False", None]),
+        (None, [1.0, 0.0, NAN, None], ["0", "1"], ["1", "0", None, None]),
+        (None, [4.0, 0.0, -1.0], ["0", "4"], ["4", "0", None]),
+    ],
+)
+def test_class_ids_and_strings_and_whole_numbers_are_labels_with_names(
+    read, kind, values, names, labels
+):
+    split = read(values, kind)
+    assert split.features["label"].names == names
+    assert names_of(split) == labels
+
+
+def test_a_csv_column_of_zeros_and_ones_with_a_gap_holds_class_ids(tmp_path):
+    (tmp_path / "own.csv").write_text("text,label\nbad,0\ngood,1\nwho knows,\n")
+    split = load_reviews(tmp_path / "own.csv")["train"]
+    assert names_of(split) == ["0", "1", None]
+    assert labelled_rows(split)["text"][:] == ["bad", "good"]
+
+
+def test_floats_between_zero_and_one_are_soft_labels(read):
+    split = labelled_rows(read([0.25, 1.0, None, NAN, 0.0]))
+    assert split.features["label"].dtype.startswith("float")
+    assert split["label"][:] == [0.25, 1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "sentence"),
+    [
+        ([0.5, 1.5], {}, r"'label'.*\[0, 1\]"),
+        ([-0.5, 0.5], {}, r"'label'.*\[0, 1\]"),
+        ([0.5, float("inf")], {}, r"'label'.*\[0, 1\]"),
+        ([0.0, 1.0, float("inf")], {}, "'label'"),
+        ([[0], [1]], {}, r"'label'.*List"),
+        (["neg", "pos"], {"label_map": {"good": "pos", "neg": "n"}}, r"'good'.*'neg', 'pos'"),
+        ([0, 1], {"label_map": {"2": "pos"}}, r"'2'.*'0', '1'"),
+        ([0.25, 0.75], {"label_map": {"neg": "pos"}}, r"label.map"),
+    ],
+)
+def test_labels_of_a_wrong_kind_or_with_a_wrong_map_are_one_sentence(
+    read, values, options, sentence
+):
+    with pytest.raises(SentimentError, match=sentence) as error:
+        read(values, **options)
+    assert error.value.exit_status == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "label_map", "labels"),
+    [
+        (["good", "bad"], None, {"good": "pos", "bad": "neg"}, ["pos", "neg"]),
+        ([5, 1, None, 4], None, {"1": "neg", "4": "pos", "5": "pos"}, ["pos", "neg", None, "pos"]),
+        (["a", "b", "c"], None, {"a": "c"}, ["c", "b", "c"]),
+        ([0, 1, -1], ClassLabel(names=["x", "y"]), {"x": "y", "y": "x"}, ["y", "x", None]),
+        ([0, 1, 2], ClassLabel(names=["1", "2", "3"]), {"2": "1"}, ["1", "1", "3"]),
+    ],
+)
+def test_a_label_map_renames_and_merges(read, values, kind, label_map, labels):
+    split = read(values, kind, label_map=label_map)
+    assert names_of(split) == labels
+    assert sorted(split.features["label"].names) == sorted(set(labels) - {None})
+
+
+def test_a_label_map_is_read_from_the_command_line():
+    expected = {"positive": "pos", "negative": "neg"}
+    assert parse_label_map("positive=pos, negative = neg") == expected
+
+
+@pytest.mark.parametrize("text", ["positive", "=pos", "a=", "a=b,", "a=b,a=c", ",", "a:b"])
+def test_a_malformed_label_map_is_one_sentence_that_shows_the_form(run, tmp_path, text):
+    result = run("train", "sample", "--output", tmp_path / "out", "--label-map", text)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ")
+    assert "positive=pos,negative=neg" in result.stderr
+    assert text in result.stderr
+
+
+def test_rows_without_text_or_label_are_left_out_with_a_count(read, tmp_path, messages):
+    columns = {"text": ["a", None, "c", None, ""], "label": ["x", "y", None, None, "x"]}
+    Dataset.from_dict(columns).to_parquet(tmp_path / "gaps.parquet")
+    split = load_reviews(tmp_path / "gaps.parquet")["train"]
+    kept = labelled_rows(split)
+    assert (kept["text"][:], names_of(kept)) == (["a", ""], ["x", "x"])
+    assert "2 of 5 rows without a text" in messages.text
+    assert "1 of 3 rows without a label" in messages.text
+    assert rows_with_text(split)["text"][:] == ["a", "c", ""]
+
+
+def test_nothing_is_said_where_nothing_is_left_out(read, messages):
+    assert len(labelled_rows(read(["x", "y"]))) == 2
+    assert not messages.text
+
+
+def test_a_split_without_any_label_has_text_and_no_labelled_rows(read, messages):
+    for values, kind in (([-1, -1], ClassLabel(names=["neg", "pos"])), ([None, None], None)):
+        split = read(values, kind)
+        assert len(rows_with_text(split)) == 2
+        assert not len(labelled_rows(split))
+    assert messages.text.count("2 of 2 rows without a label") == 2
+
+
+def test_a_label_is_matched_by_its_name_never_by_its_place():
+    assert match_labels(["pos", "neg"], ["neg", "pos"]) == [1, 0]
+    assert match_labels(["pos"], ["neg", "pos"]) == [1]
+    with pytest.raises(SentimentError, match=r"'bad', 'pos'.*'neg', 'pos'.*--label-map") as error:
+        match_labels(["bad", "pos"], ["neg", "pos"])
+    assert error.value.exit_status == 2
+
+
+def test_ids_and_strings_and_either_order_of_names_measure_the_same(checkpoint, tmp_path):
+    texts = ["good and warm", "bad and cold", "not a good film", "warm", "cold film"]
+    names = ["pos", "neg", "neg", "pos", "pos"]
+    accuracies = []
+    for kind in (Value("string"), *(ClassLabel(names=n) for n in (["neg", "pos"], ["pos", "neg"]))):
+        labels = [kind.str2int(name) for name in names] if kind.dtype == "int64" else names
+        features = Features({"text": Value("string"), "label": kind})
+        path = tmp_path / f"{len(accuracies)}.parquet"
+        Dataset.from_dict({"text": texts, "label": labels}, features=features).to_parquet(path)
+        accuracies.append(evaluate(path, checkpoint, split="train")["confusion_matrix"])
+    assert accuracies[0] == accuracies[1] == accuracies[2]
+    assert np.sum(accuracies[0]) == 5
+
+
+@pytest.mark.parametrize("values", [["good", "bad"], ["neg", "pos", "mixed"], [0, 1]])
+def test_labels_that_a_checkpoint_does_not_know_are_listed_beside_its_own(
+    read, run, checkpoint, tmp_path, values
+):
+    read(values)
+    path = tmp_path / "own.parquet"
+    result = run("evaluate", path, "--model", checkpoint, "--split", "train")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ")
+    for name in (*map(str, values), "neg", "pos"):
+        assert repr(name) in result.stderr
+
+
+# The validation split
+
+
+def numbered(labels, kind=None):
+    """Rows whose text is their number."""
+    features = Features({"text": Value("string"), "label": kind or ClassLabel(names=["a", "b"])})
+    columns = {"text": [str(i) for i in range(len(labels))], "label": labels}
+    return Dataset.from_dict(columns, features=features)
+
+
+def numbers(split):
+    return np.array([int(text) for text in split["text"]])
+
+
+def runs(places):
+    """Lengths of the stretches of neighbours."""
+    ends = [i for i, (a, b) in enumerate(pairwise(places), 1) if b != a + 1]
+    return np.diff([0, *ends, len(places)]).tolist()
+
+
+@pytest.mark.parametrize(
+    ("counts", "held_out"),
+    [
+        ((50, 50), (5, 5)),
+        ((900, 100), (90, 10)),
+        ((12_500, 12_500), (1_250, 1_250)),
+        ((30_000, 10_000), (1_875, 625)),
+    ],
+)
+@pytest.mark.parametrize("seed", [0, 7])
+def test_validation_is_a_tenth_at_most_2500_and_has_the_shares_of_the_labels(
+    counts, held_out, seed
+):
+    rest, validation = split_validation(numbered([0] * counts[0] + [1] * counts[1]), seed)
+    assert tuple(np.bincount(validation["label"])) == held_out
+    together = np.concatenate([numbers(rest), numbers(validation)])
+    assert sorted(together) == list(range(sum(counts)))
+    for part in (rest, validation):
+        assert np.all(np.diff(numbers(part)) > 0), "the old order is kept"
+
+
+def test_validation_is_made_of_random_blocks_of_fifty_neighbours_per_label():
+    labels = np.arange(25_000) % 2
+    _, validation = split_validation(numbered(labels), seed=3)
+    for label in (0, 1):
+        places = numbers(validation)[np.asarray(validation["label"]) == label] // 2
+        lengths = runs(places)
+        assert all(length % 50 == 0 for length in lengths)
+        assert len(lengths) > 12
+        assert places.min() < 2_500 < 10_000 < places.max()
+
+
+def test_no_block_is_longer_than_fifty_rows():
+    _, validation = split_validation(numbered([0] * 12_549 + [1] * 12_549))
+    # Two blocks side by side are about a hundred; one block is cut to the size that is wanted.
+    for label in (0, 1):
+        lengths = runs(numbers(validation)[np.asarray(validation["label"]) == label])
+        assert sum(50 < length < 98 for length in lengths) <= 1
+
+
+@pytest.mark.parametrize("rows", [100, 500, 2_000])
+@pytest.mark.parametrize("seed", range(3))
+def test_blocks_are_shorter_where_there_are_fewer_rows(rows, seed):
+    _, validation = split_validation(numbered([0] * rows + [1] * rows), seed)
+    lengths = runs(numbers(validation)[: rows // 10])
+    assert 3 <= len(lengths) <= 10
+    assert np.mean(lengths) > 1
+
+
+def test_the_seed_chooses_the_rows():
+    rows = numbered([0, 1] * 500)
+    chosen = [set(numbers(split_validation(rows, seed)[1])) for seed in (0, 0, 1)]
+    assert chosen[0] == chosen[1] != chosen[2]
+
+
+def test_no_validation_text_stands_in_the_rest():
+    rows = numbered([0] * 1_000 + [1] * 1_000)
+    twice = rows.map(lambda row: {"text": str(int(row["text"]) % 700)})
+    rest, validation = split_validation(twice)
+    assert len(rest) + len(validation) == 2_000
+    assert len(validation)
+    assert not set(rest["text"]) & set(validation["text"])
+
+
+def test_soft_labels_are_split_by_the_label_they_lean_to():
+    labels = np.concatenate([np.linspace(0, 0.4, 300), np.linspace(0.6, 1, 100)])
+    rest, validation = split_validation(numbered(labels, Value("float32")))
+    leaning = np.asarray(validation["label"]) > 0.5
+    assert (len(validation), leaning.sum()) == (40, 10)
+    assert np.array_equal(validation["label"], labels[numbers(validation)].astype("float32"))
+    assert len(rest) == 360
