@@ -244,6 +244,34 @@ def predict(
                     click.echo(f"{answer['label']}\t{answer['score']:.4f}\t{shown}")
 
 
+@main.command()
+@click.argument("texts", nargs=-1, metavar="[TEXT]...")
+@model_option
+@click.option("--dataset", metavar="DATASET", help="Read 50 reviews of its training split.")
+@click.option("--preset", metavar="NAME", help="A new network, with --untrained.")
+@click.option("--untrained", is_flag=True, help="Show the network of --preset before training.")
+@click.option("--trajectory", is_flag=True, help="The answer after each word.")
+@click.option("--explain", is_flag=True, help="What each word contributes.")
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a page.")
+@click.option("--png", type=click.Path(path_type=Path, dir_okay=False), help="Draw the trajectory.")
+@reading_options
+@compute_options
+@seed_option
+@json_option
+def inspect(quiet: bool, as_json: bool, **options: Any) -> None:
+    """Read between the layers: follow each TEXT, or 50 reviews, through the network."""
+    _listen(quiet)
+    from sentiment_hf.inspection import inspect as run
+    from sentiment_hf.inspection import render
+
+    seen = run(**options)
+    if as_json:
+        click.echo(json.dumps(seen.to_dict(), ensure_ascii=False))
+    else:
+        colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        click.echo(render(seen, colour=colour))
+
+
 def _stdin_lines() -> Iterator[str]:
     if sys.stdin is None or sys.stdin.isatty():
         raise SentimentError("There is no text: name one, or pipe lines into the command.")

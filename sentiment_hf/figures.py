@@ -68,6 +68,17 @@ def draw_training_curve(folder: Path, history: list[dict[str, Any]]) -> None:
         axes.set_title("Training")
 
 
+def draw_trajectory(path: Path, values: list[float], label: str) -> None:
+    """The probability of a label after each word of a text."""
+    with figure(path) as axes:
+        axes.axhline(0.5, color="#94a3b8", linestyle="--")
+        axes.plot(range(1, len(values) + 1), values, color=BLUE)
+        axes.set_ylim(0, 1)
+        axes.set_xlabel("words read")
+        axes.set_ylabel(f"probability of {label}")
+        axes.set_title("The answer while the text goes on")
+
+
 def draw_confusion_matrix(folder: Path, matrix: list[list[int]], names: list[str]) -> None:
     with figure(folder / FIGURES_FOLDER / "confusion_matrix.png") as axes:
         shares = [[count / max(sum(row), 1) for count in row] for row in matrix]

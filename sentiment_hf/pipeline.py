@@ -24,6 +24,10 @@ from sentiment_hf.hub import HubOptions, PushOptions, find_checkpoint, push_fold
 from sentiment_hf.inference import predict_logits
 from sentiment_hf.network import LSTMClassifier, LSTMConfig
 from sentiment_hf.pretrained import LSTMForSequenceClassification
+from sentiment_hf.reading.explanation import Explanation, explain
+from sentiment_hf.reading.layers import trace_texts
+from sentiment_hf.reading.trace import Step
+from sentiment_hf.reading.trajectory import Point, trajectory
 from sentiment_hf.tokenization import encode_texts
 
 _NOT_GIVEN: Any = object()
@@ -124,6 +128,18 @@ class SentimentPipeline:
         if isinstance(texts, str):
             return answers[0]
         return [answer[0] for answer in answers] if top_k is _NOT_GIVEN else answers
+
+    def trace(self, texts: Sequence[str], labels: Sequence[int] | None = None) -> list[Step]:
+        """The steps from the texts to the verdicts; see `sentiment_hf.reading.layers`."""
+        return trace_texts(self.network, self.tokenizer, texts, labels)
+
+    def trajectory(self, text: str) -> list[Point]:
+        """The probability of the second label after each word of a text, at most 200 points."""
+        return trajectory(self.network, self.tokenizer, text)
+
+    def explain(self, text: str) -> Explanation:
+        """What each word of a text contributes to its label (extra `explain`)."""
+        return explain(self.network, self.tokenizer, text)
 
     def probabilities(self, texts: Sequence[str], *, batch_size: int | None = None) -> Tensor:
         """Calibrated probabilities `(len(texts), num_labels)` in float32 on the CPU."""

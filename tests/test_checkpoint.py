@@ -46,8 +46,20 @@ def test_predictions_come_back_bit_for_bit(make_pipeline, tmp_path, dtype, field
         torch.testing.assert_close(once.probabilities(TEXTS), before, atol=2e-3, rtol=0)
     weights = load_file(tmp_path / "once" / WEIGHTS)
     assert {str(tensor.dtype) for tensor in weights.values()} == {f"torch.{dtype}"}
-    for name in (CONFIG, WEIGHTS, TOKENIZER, "tokenizer_config.json"):
+    again = load_file(tmp_path / "twice" / WEIGHTS)
+    assert weights.keys() == again.keys()
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
+    for name in (CONFIG, TOKENIZER, "tokenizer_config.json"):
         assert (tmp_path / "once" / name).read_bytes() == (tmp_path / "twice" / name).read_bytes()
+
+
+def test_the_same_network_is_the_same_file_every_time(make_pipeline, tmp_path):
+    pipe = make_pipeline()
+    contents = set()
+    for _ in range(12):
+        pipe.save_pretrained(tmp_path / "checkpoint")
+        contents.add((tmp_path / "checkpoint" / WEIGHTS).read_bytes())
+    assert len(contents) == 1
 
 
 def test_a_saved_folder_holds_these_files_and_no_pickle_and_no_absolute_path(checkpoint):
@@ -240,6 +252,10 @@ DAMAGES = {
     "weights missing": (removed(WEIGHTS), ""),
     "weights empty": (written(WEIGHTS, b""), ""),
     "weights cut off": (changed(WEIGHTS, lambda data: data[:-7]), ""),
+    "weights one bit": (
+        changed(WEIGHTS, lambda data: data[:-4] + bytes([data[-4] ^ 1]) + data[-3:]),
+        "",
+    ),
     "weights half a header": (changed(WEIGHTS, lambda data: data[:60]), ""),
     "weights html": (written(WEIGHTS, "<!DOCTYPE html><title>404</title>" * 9), ""),
     "weights LFS pointer": (written(WEIGHTS, "version https://git-lfs.github.com/spec/v1\n"), ""),

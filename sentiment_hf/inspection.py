@@ -1,0 +1,144 @@
+"""What the command `inspect` looks at: which network, which texts, what is shown of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Unpack
+
+import torch
+from datasets import ClassLabel
+
+from sentiment_hf.data import ReadingOptions, labelled_rows, load_reviews
+from sentiment_hf.errors import SentimentError
+from sentiment_hf.figures import draw_trajectory
+from sentiment_hf.files import write_text
+from sentiment_hf.hardware import DTYPES, pick_device
+from sentiment_hf.labels import match_labels
+from sentiment_hf.network import LSTMConfig
+from sentiment_hf.pipeline import SentimentPipeline
+from sentiment_hf.pretrained import LSTMForSequenceClassification
+from sentiment_hf.reading.html import Reading, render_page
+from sentiment_hf.reading.terminal import render_explanation, render_steps, render_trajectory
+from sentiment_hf.reading.trace import Step
+from sentiment_hf.tokenization import train_tokenizer
+from sentiment_hf.training.presets import get_preset
+
+ARTICLE_BATCH = 50
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The steps of one batch, and what was asked for of each text."""
+
+    steps: list[Step]
+    readings: list[Reading]
+    label_names: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "steps": [step.to_dict() for step in self.steps],
+            "texts": [reading.to_dict() for reading in self.readings],
+        }
+
+
+def inspect(
+    texts: Sequence[str] = (),
+    *,
+    model: str | Path | None = None,
+    dataset: str | Path | None = None,
+    preset: str | None = None,
+    untrained: bool = False,
+    trajectory: bool = False,
+    explain: bool = False,
+    html: Path | None = None,
+    png: Path | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    **options: Unpack[ReadingOptions],
+) -> Inspection:
+    """Follows texts through a network, step by step.
+
+    Args:
+        texts: what is read; without any, a batch of 50 reviews of `dataset` (or the sample corpus).
+        preset, untrained: a network as it is before training, its words from the same data set.
+        trajectory, explain: also for each text, or for the first review of the batch.
+        html, png: files to write; `png` draws the trajectory of the first text.
+
+    Raises:
+        SentimentError: no such model, data set or preset, or options that exclude each other.
+    """
+    if untrained != (preset is not None):
+        raise SentimentError("--preset and --untrained go together: a preset has no weights yet.")
+    if untrained and model is not None:
+        raise SentimentError("--untrained shows a new network; --model names a trained one.")
+    reviews = None
+    if not texts or untrained:
+        reviews = labelled_rows(
+            load_reviews(dataset or "sample", splits=["train"], seed=seed, **options)["train"]
+        )
+    if preset is not None and reviews is not None:
+        pipe = untrained_pipeline(preset, reviews, seed, device, dtype)
+    else:
+        pipe = SentimentPipeline.from_pretrained(model, device=device, dtype=dtype)
+    labels = None
+    chosen = list(texts)
+    if not chosen:
+        assert reviews is not None
+        batch = reviews.shuffle(seed=seed).select(range(min(ARTICLE_BATCH, len(reviews))))
+        chosen = list(batch["text"])
+        if isinstance(reviews.features["label"], ClassLabel):
+            ids = match_labels(reviews.features["label"].names, pipe.config.label_names)
+            labels = [ids[label] for label in batch["label"]]
+    several = chosen if texts else chosen[:1]
+    readings = [
+        Reading(
+            text,
+            answer["label"],
+            answer["score"],
+            pipe.trajectory(text) if trajectory or png or html else [],
+            pipe.explain(text) if explain else None,
+        )
+        for text, answer in zip(several, pipe(several, batch_size=batch_size), strict=True)
+    ]
+    seen = Inspection(pipe.trace(chosen, labels), readings, pipe.config.label_names)
+    if html is not None:
+        write_text(html, render_page(readings, seen.steps, _shown_label(seen, readings[0])))
+    if png is not None:
+        values = [point.probability for point in readings[0].trajectory]
+        draw_trajectory(png, values, _shown_label(seen, readings[0]))
+    return seen
+
+
+def untrained_pipeline(
+    preset: str, reviews: Any, seed: int, device: str | None, dtype: str | None
+) -> SentimentPipeline:
+    """The network of a preset with random weights, its tokenizer trained on the reviews."""
+    settings = get_preset(preset)
+    tokenizer = train_tokenizer(reviews["text"], settings.vocab_size)
+    kind = reviews.features["label"]
+    names = dict(enumerate(kind.names)) if isinstance(kind, ClassLabel) else {0: "neg", 1: "pos"}
+    torch.manual_seed(seed)
+    config = LSTMConfig(tokenizer.get_vocab_size(), id2label=names, **settings.network)
+    network = LSTMForSequenceClassification(config).eval()
+    network.to(pick_device(device), DTYPES[dtype or "float32"])
+    return SentimentPipeline(network, tokenizer)
+
+
+def _shown_label(seen: Inspection, reading: Reading) -> str:
+    """The label whose probability a trajectory shows."""
+    return seen.label_names[1] if len(seen.label_names) == 2 else reading.label
+
+
+def render(seen: Inspection, *, colour: bool) -> str:
+    """The inspection as text for a terminal."""
+    parts = [render_steps(seen.steps)]
+    for reading in seen.readings:
+        second = _shown_label(seen, reading)
+        first = seen.label_names[0] if len(seen.label_names) == 2 else f"not {second}"
+        if reading.trajectory:
+            parts.append(render_trajectory(reading.trajectory, (first, second), colour=colour))
+        if reading.explanation:
+            parts.append(render_explanation(reading.explanation))
+    return "\n\n".join(parts)
