@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,7 +54,7 @@ NetworkT = TypeVar("NetworkT", bound=LSTMClassifier)
 
 def is_checkpoint(folder: Path) -> bool:
     recover_folder(folder)
-    return (folder / CONFIG_FILE).exists()
+    return os.path.exists(folder / CONFIG_FILE)
 
 
 def is_own_file(path: Path) -> bool:
@@ -68,9 +69,12 @@ def write_network(folder: Path, network: LSTMClassifier) -> None:
         name: tensor.detach().to("cpu", _STORED_DTYPES[config.dtype]).contiguous()
         for name, tensor in network.state_dict().items()
     }
+    for name, tensor in stored.items():
+        if not torch.isfinite(tensor).all():
+            raise SentimentError(f"{name} holds numbers that are not finite in {config.dtype}.")
     write_json(folder / CONFIG_FILE, {**config.to_dict(), "sentiment_hf_version": __version__})
-    metadata = {"format": "pt", CHECKSUM_KEY: _checksum(stored)}
-    save_file(stored, folder / WEIGHTS_FILE, metadata=metadata)
+    # One key alone: the order of several changes from one writing to the next.
+    save_file(stored, folder / WEIGHTS_FILE, metadata={CHECKSUM_KEY: _checksum(stored)})
 
 
 def _checksum(tensors: dict[str, torch.Tensor]) -> str:
@@ -171,7 +175,10 @@ def read_tokenizer(folder: Path, config: LSTMConfig) -> Tokenizer:
     """
     path = folder / TOKENIZER_FILE
     content = read_json(path)
-    problem = _tokenizer_problem(content, config)
+    try:
+        problem = _tokenizer_problem(content, config)
+    except RecursionError:
+        problem = "it is nested too deeply"
     if problem:
         raise SentimentError(f"{path}: {problem}.")
     try:
@@ -206,7 +213,7 @@ def _tokenizer_problem(content: dict[str, Any], config: LSTMConfig) -> str | Non
             return f"it sets {part}, which a checkpoint's tokenizer leaves to config.json"
     for part, allowed in (("normalizer", NORMALIZERS), ("pre_tokenizer", PRE_TOKENIZERS)):
         for kind in _piece_types(content.get(part)):
-            if kind not in allowed:
+            if not isinstance(kind, str) or kind not in allowed:
                 return f"its {part} has a piece of the type {kind!r:.60}"
     return None
 

@@ -40,7 +40,7 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + ".new")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_bytes(text.encode("utf-8"))
     os.replace(temporary, path)
 
 
@@ -50,8 +50,14 @@ def _beside(folder: Path, ending: str) -> Path:
 
 def recover_folder(folder: Path) -> None:
     """Puts the old folder back if a swap was cut off between its two renames."""
+    if os.path.exists(folder):
+        return
+    try:
+        folder = folder.resolve()
+    except (OSError, ValueError, RuntimeError):
+        return  # No name that a folder could have.
     old = _beside(folder, "old")
-    if old.exists() and not folder.exists():
+    if os.path.exists(old):
         os.rename(old, folder)
 
 
@@ -62,6 +68,7 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
     Killed at any moment, the old or the new folder is found again whole (`recover_folder`).
     """
     recover_folder(folder)
+    folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
     new, old = _beside(folder, "new"), _beside(folder, "old")
     for leftover in (new, old):

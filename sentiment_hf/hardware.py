@@ -22,11 +22,24 @@ def pick_device(name: str | None = None) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type == "meta":
+            raise RuntimeError("it holds no numbers")
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise SentimentError(f"The device {name!r} cannot be used here: {reason}") from None
     return device
+
+
+def pick_dtype(name: str) -> torch.dtype:
+    """The named precision.
+
+    Raises:
+        SentimentError: there is none; the sentence lists them.
+    """
+    if name not in DTYPES:
+        raise SentimentError(f"There is no precision {name!r}; there are {', '.join(DTYPES)}.")
+    return DTYPES[name]
 
 
 def keep_freed_memory() -> None:
@@ -50,7 +63,7 @@ def keep_freed_memory() -> None:
 def pick_training_dtype(device: torch.device, name: str | None = None) -> tuple[torch.dtype, str]:
     """The precision to train in, and the reason, for the user to read."""
     if name is not None:
-        return DTYPES[name], "as asked for"
+        return pick_dtype(name), "as asked for"
     if device.type == "cuda":
         if torch.cuda.is_bf16_supported():
             return torch.bfloat16, "the GPU computes in it"

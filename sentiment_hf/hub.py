@@ -6,6 +6,7 @@ it. One push is one commit on a known parent.
 
 import hashlib
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -73,7 +74,7 @@ def find_checkpoint(
     if is_checkpoint(folder):
         return folder
     name, _, revision = str(model).partition("@")
-    if folder.is_dir():
+    if os.path.isdir(folder):
         raise SentimentError(f"The folder {model} holds no checkpoint: it has no config.json.")
     if folder.is_absolute() or name.count("/") != 1 or name.startswith((".", "~", "/")):
         raise SentimentError(f"The model {str(model)!r} does not exist: there is no such folder.")

@@ -12,7 +12,7 @@ from sentiment_hf.data import ReadingOptions, labelled_rows, load_reviews
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.figures import draw_trajectory
 from sentiment_hf.files import write_text
-from sentiment_hf.hardware import DTYPES, pick_device
+from sentiment_hf.hardware import pick_device, pick_dtype
 from sentiment_hf.labels import match_labels
 from sentiment_hf.network import LSTMConfig
 from sentiment_hf.pipeline import SentimentPipeline
@@ -122,7 +122,7 @@ def untrained_pipeline(
     torch.manual_seed(seed)
     config = LSTMConfig(tokenizer.get_vocab_size(), id2label=names, **settings.network)
     network = LSTMForSequenceClassification(config).eval()
-    network.to(pick_device(device), DTYPES[dtype or "float32"])
+    network.to(pick_device(device), pick_dtype(dtype or "float32"))
     return SentimentPipeline(network, tokenizer)
 
 

@@ -283,6 +283,9 @@ class LSTMClassifier(nn.Module):
         config = self.config
         if attention_mask is None:
             attention_mask = input_ids != config.pad_token_id
+        if input_ids.shape[1] == 0:
+            input_ids = input_ids.new_full((len(input_ids), 1), config.pad_token_id)
+            attention_mask = torch.zeros_like(input_ids)
         input_ids, lengths = read_lengths(input_ids, attention_mask)
         empty = lengths == 0
         first = input_ids[:, :1].masked_fill(empty[:, None], config.unk_token_id)

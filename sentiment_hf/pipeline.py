@@ -1,7 +1,7 @@
 """A whole checkpoint: text in, labels out."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -19,7 +19,7 @@ from sentiment_hf.checkpoint import (
     write_tokenizer,
 )
 from sentiment_hf.errors import SentimentError
-from sentiment_hf.hardware import DTYPES, pick_device
+from sentiment_hf.hardware import pick_device, pick_dtype
 from sentiment_hf.hub import HubOptions, PushOptions, find_checkpoint, push_folder
 from sentiment_hf.inference import predict_logits
 from sentiment_hf.network import LSTMClassifier, LSTMConfig
@@ -73,7 +73,7 @@ class SentimentPipeline:
         config = read_config(folder)
         tokenizer = read_tokenizer(folder, config)
         network = read_network(folder, config, LSTMForSequenceClassification)
-        network.to(pick_device(device), DTYPES[dtype or "float32"])
+        network.to(pick_device(device), pick_dtype(dtype or "float32"))
         return cls(network, tokenizer)
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -117,9 +117,13 @@ class SentimentPipeline:
             A list: one dictionary a text, or a list of dictionaries a text where `top_k` is given.
         """
         several = [texts] if isinstance(texts, str) else texts
+        if isinstance(several, Mapping) or not isinstance(several, Iterable):
+            kind = type(texts).__name__
+            raise SentimentError(f"A text or a list of texts is needed, not a {kind}.")
+        several = list(several)
         probabilities = self.probabilities(several, batch_size=batch_size)
         names = self.config.label_names
-        count = 1 if top_k is _NOT_GIVEN else top_k or len(names)
+        count = 1 if top_k is _NOT_GIVEN else len(names) if top_k is None else top_k
         best = probabilities.argsort(dim=-1, descending=True)[:, :count]
         answers = [
             [{"label": names[i], "score": float(row[i])} for i in ids]

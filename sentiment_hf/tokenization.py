@@ -11,6 +11,8 @@ from tokenizers.normalizers import Sequence as NormalizerSequence
 from tokenizers.pre_tokenizers import Split
 from tokenizers.trainers import WordLevelTrainer
 
+from sentiment_hf.errors import SentimentError
+
 if TYPE_CHECKING:
     from datasets import Dataset
 
@@ -24,9 +26,9 @@ DEFAULT_VOCAB_SIZE = 30_000
 WORD = Regex(
     "|".join(
         [
-            r"\d+(?:[.,]\d+)*/\d+",  # a rating: 10/10, 7.5/10
-            r"\d+(?:[.,]\d+)*(?:st|nd|rd|th|s)?(?![\p{L}\p{N}])",  # 1,000, 2nd, 80s
-            r"\p{L}+?(?=n't(?!\p{L}))",  # do|n't
+            r"(?>\d+(?:[.,]\d+){0,9})/\d+",  # a rating: 10/10, 7.5/10
+            r"(?>\d+)(?:[.,](?>\d+)){0,9}(?:st|nd|rd|th|s)?(?![\p{L}\p{N}])",  # 1,000, 2nd, 80s
+            r"\p{L}{1,50}?(?=n't(?!\p{L}))",  # do|n't
             r"n't(?!\p{L})",
             r"'(?:s|m|d|re|ve|ll)(?!\p{L})",  # it|'s
             r"[\p{L}\p{M}\p{N}_]+",
@@ -62,7 +64,7 @@ def _untrained(vocabulary: dict[str, int]) -> Tokenizer:
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=UNK_TOKEN))
     tokenizer.normalizer = NormalizerSequence(
         [
-            Replace(Regex(r"<br\s*/?\s*>"), "\n"),
+            Replace(Regex(r"<br\s*(?:/\s*)?>"), "\n"),
             NFKC(),
             Replace(Regex("[\u2018\u2019\u00b4`]"), "'"),
             Replace(Regex("[\u201c\u201d]"), '"'),
@@ -74,8 +76,21 @@ def _untrained(vocabulary: dict[str, int]) -> Tokenizer:
 
 
 def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
-    """Ids of each text's words, whole; an empty text is read as one `[UNK]`."""
-    encodings = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+    """Ids of each text's words, whole; an empty text is read as one `[UNK]`.
+
+    Raises:
+        SentimentError: the tokenizer, made elsewhere, fails on a text.
+    """
+    texts = list(texts)
+    try:
+        encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+    except TypeError:  # A lone surrogate has no UTF-8.
+        texts = [t.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for t in texts]
+        encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # A panic in the library is no Exception.
+        raise SentimentError(f"The tokenizer cannot read a text: {str(error)[:120]}.") from None
     return [encoding.ids or [UNK_ID] for encoding in encodings]
 
 

@@ -1,20 +1,17 @@
 """HTTP servers on loopback that log every request and fail on demand.
 
-Faults are taken, in the order given, by the next `times` requests whose "METHOD /path?query"
-(unquoted) contains `match` or is found by it as a regular expression:
-    fail(match, fault, times=1, seconds=1)    heal() forgets the faults that are left
+`fail(match, fault, times=1, seconds=1)` lets the next `times` requests fail whose "METHOD
+/path?query" (unquoted) contains `match` or is found by it as a regular expression:
     500, 503, 404, ...  that status; 429 and 503 with Retry-After: `seconds`
     "slow"              answered after `seconds`
     "expired"           401, as for a token that is no longer valid
-    "reset"             TCP reset; nothing was done
-    "lost"              TCP reset; all was done (a commit exists)
+    "reset", "lost"     TCP reset; before anything was done, or after all was done
     "cut", "torn"       half of the body, then the end of the stream or a TCP reset
     "corrupt"           the whole body, one bit of its middle byte flipped
 The last three wait for a 2xx answer with a body: HEAD and redirects do not use them up.
-`with server.down():` closes every connection and refuses new ones.
+`heal()` forgets the faults that are left; inside `with server.down():` connections are refused.
 
-`requests` is the log, oldest first: .method .path .query .side .headers .status (a number, or the
-fault that left no answer); `calls(match)` filters it as `fail` does. An error inside the server is
+`requests` is the log, oldest first; `calls(match)` filters it. An error inside the server is
 answered with 500 and raised when the `with` block ends.
 """
 
@@ -27,6 +24,7 @@ import socketserver
 import struct
 import sys
 import threading
+import time
 import traceback
 from collections import namedtuple
 from dataclasses import dataclass, field
@@ -54,16 +52,13 @@ def answer(content: Any, status: int = 200, **headers: str) -> Reply:
 
 def ranged(request: "Request", data: bytes, headers: dict[str, str]) -> Reply:
     headers = headers | {"Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
-    found = re.fullmatch(r"bytes=(\d*)-(\d*)", request.headers.get("range", "-"))
+    found = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("range", ""))
     if not found:
         return Reply(200, data, headers)
-    first, last = found.groups()
-    start = int(first) if first else max(len(data) - int(last), 0)
-    end = min(int(last) + 1, len(data)) if first and last else len(data)
-    if start >= end:
-        return Reply(416, b"", headers | {"Content-Range": f"bytes */{len(data)}"})
-    span = {"Content-Range": f"bytes {start}-{end - 1}/{len(data)}"}
-    return Reply(206, data[start:end], headers | span)
+    start = int(found[1])
+    part = data[start : int(found[2]) + 1 if found[2] else None]
+    span = {"Content-Range": f"bytes {start}-{start + len(part) - 1}/{len(data)}"}
+    return Reply(206, part, headers | span)
 
 
 @dataclass
@@ -74,7 +69,7 @@ class Request:
     headers: dict[str, str]
     body: bytes = field(repr=False)
     user: Any = None
-    status: int | str | None = None
+    status: int | str | None = None  # of the answer, or the fault that left no answer
 
     def __post_init__(self):
         self.path = unquote(urlsplit(self.target).path)
@@ -90,6 +85,8 @@ class Request:
 
 
 class FaultyServer:
+    """Its subclass has `serve(request)`, which gives a `Reply` or raises `RefusedError`."""
+
     sides: tuple[str, ...] = ("api",)
 
     def __init__(self):
@@ -97,12 +94,7 @@ class FaultyServer:
         self.errors: list[str] = []
         self.faults: list[SimpleNamespace] = []
         self.lock = threading.RLock()
-        self.closing = threading.Event()
         self.ports = [0] * len(self.sides)
-
-    def serve(self, request: Request) -> Reply:
-        """Answers one request, or raises `RefusedError`; one request at a time."""
-        raise NotImplementedError
 
     def address(self, side: str) -> str:
         return f"http://127.0.0.1:{self.ports[self.sides.index(side)]}"
@@ -113,7 +105,6 @@ class FaultyServer:
         return self
 
     def __exit__(self, kind, *_):
-        self.closing.set()
         for server in self.servers:
             server.stop()
         if self.errors and kind is None:
@@ -131,8 +122,7 @@ class FaultyServer:
     def fail(self, match: str, fault: int | str, times: float = 1, seconds: float = 1):
         if fault not in FAULTS and not isinstance(fault, int):
             raise ValueError(f"unknown fault {fault!r}: an HTTP status or one of {FAULTS}")
-        named = SimpleNamespace(match=match, kind=fault, times=times, seconds=seconds)
-        self.faults.append(named)
+        self.faults.append(SimpleNamespace(match=match, kind=fault, times=times, seconds=seconds))
 
     def heal(self):
         self.faults.clear()
@@ -150,8 +140,13 @@ class FaultyServer:
                     return fault
         return SimpleNamespace(kind=None)
 
-    def answer(self, request: Request) -> Reply:
+    def answer(self, request: Request, fault: SimpleNamespace) -> Reply:
         try:
+            if isinstance(fault.kind, int):
+                retry = {"Retry_After": f"{fault.seconds:g}"} if fault.kind in (429, 503) else {}
+                raise RefusedError(fault.kind, "a fault of the test", **retry)
+            if fault.kind == "expired":
+                raise RefusedError(401, INVALID_TOKEN)
             with self.lock:
                 return self.serve(request)
         except RefusedError as refused:
@@ -162,20 +157,22 @@ class FaultyServer:
 
 
 class Listener(socketserver.ThreadingTCPServer):
-    allow_reuse_address = True
-    daemon_threads = True
-    block_on_close = False
+    allow_reuse_address = daemon_threads = True
     request_queue_size = 128
 
     def __init__(self, owner: FaultyServer, side: str, port: int):
         super().__init__(("127.0.0.1", port), Handler)
-        self.owner, self.side, self.connections = owner, side, set()
+        self.owner, self.side, self.connections = owner, side, []
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+    def process_request(self, request, client_address) -> None:
+        self.connections.append(request)
+        super().process_request(request, client_address)
 
     def stop(self) -> None:
         self.shutdown()
         self.server_close()
-        for connection in list(self.connections):
+        for connection in self.connections:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
@@ -189,58 +186,24 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     wbufsize = -1
 
-    def setup(self) -> None:
-        super().setup()
-        self.server.connections.add(self.connection)
-
-    def finish(self) -> None:
-        self.server.connections.discard(self.connection)
-        super().finish()
-
-    def log_message(self, *_) -> None:
-        """Nothing goes to the terminal: `requests` is the log."""
-
-    def _body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-            return self._read(int(self.headers.get("Content-Length", 0)))
-        chunks = []
-        while size := int(self.rfile.readline() or b"0", 16):
-            chunks.append(self._read(size))
-            self._read(len(b"\r\n"))
-        self._read(len(b"\r\n"))
-        return b"".join(chunks)
-
-    def _read(self, size: int) -> bytes:
-        data = self.rfile.read(size)
-        if len(data) < size:
-            raise ConnectionError("the client went away")
-        return data
-
     def _serve(self) -> None:
         owner, headers = self.server.owner, {k.lower(): v for k, v in self.headers.items()}
-        request = Request(self.command, self.path, self.server.side, headers, self._body())
+        sent = self.rfile.read(size := int(headers.get("content-length", 0)))
+        if len(sent) < size:
+            raise ConnectionError("the client went away")
+        request = Request(self.command, self.path, self.server.side, headers, sent)
         owner.requests.append(request)
         fault = owner.take_fault(request, of_body=False)
-        kind = fault.kind
-        if kind == "slow":
-            owner.closing.wait(fault.seconds)
-        elif kind == "reset":
-            return self._reset(request, kind)
-        if isinstance(kind, int):
-            retry = {"Retry_After": f"{fault.seconds:g}"} if kind in (429, 503) else {}
-            reply = RefusedError(kind, "a fault of the test", **retry).reply
-        elif kind == "expired":
-            reply = RefusedError(401, INVALID_TOKEN).reply
-        else:
-            reply = owner.answer(request)
-        if kind == "lost":
-            return self._reset(request, kind)
+        if fault.kind == "slow":
+            time.sleep(fault.seconds)
+        reply = owner.answer(request, fault) if fault.kind != "reset" else None
+        if fault.kind in ("reset", "lost"):
+            return self._reset(request, fault.kind)
         request.status = reply.status
         body = b"" if self.command == "HEAD" else reply.body
-        if body and reply.status < 300:
-            kind = owner.take_fault(request, of_body=True).kind
+        kind = owner.take_fault(request, True).kind if body and reply.status < 300 else None
+        middle = len(body) // 2
         if kind == "corrupt":
-            middle = len(body) // 2
             body = body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :]
         self.send_response(reply.status)
         for name, value in reply.headers.items():
@@ -248,15 +211,18 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("X-Request-Id", f"test-{len(owner.requests)}")
         self.send_header("Content-Length", str(len(reply.body)))
         self.end_headers()
-        self.wfile.write(body[: len(body) // 2] if kind in ("cut", "torn") else body)
+        self.wfile.write(body[:middle] if kind in ("cut", "torn") else body)
         self.wfile.flush()
         self.close_connection |= kind == "cut"
         return self._reset(request, kind) if kind == "torn" else None
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815
+    do_GET = do_HEAD = do_POST = do_PUT = _serve  # noqa: N815
 
     def _reset(self, request: Request, kind: str) -> None:
         request.status = kind
         self.close_connection = True
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         os.close(self.connection.detach())
+
+    def log_message(self, *_) -> None:
+        """Nothing goes to the terminal: `requests` is the log."""

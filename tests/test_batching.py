@@ -122,7 +122,7 @@ def test_each_row_comes_once_an_epoch_with_its_own_words_and_label(rows):
 
 def test_the_order_depends_on_seed_and_epoch_alone(rows):
     def order(seed, epoch):
-        return [numbers_of(batch) for batch in TrainingBatches(rows, 10, seed=seed).epoch(epoch)]
+        return [numbers_of(batch) for batch in TrainingBatches(rows, 20, seed=seed).epoch(epoch)]
 
     assert order(5, 0) == order(5, 0)
     orders = [order(5, 0), order(5, 1), order(6, 0)]
@@ -131,8 +131,8 @@ def test_the_order_depends_on_seed_and_epoch_alone(rows):
     assert not sets[0] & sets[1]
     assert not sets[0] & sets[2]
     # Short and long batches are mixed.
-    lengths = [rows.lengths[numbers].mean() for numbers in orders[0]]
-    assert abs(np.corrcoef(lengths, np.arange(len(lengths)))[0, 1]) < 0.5
+    ranks = np.argsort(np.argsort([rows.lengths[numbers].mean() for numbers in orders[0]]))
+    assert abs(np.corrcoef(ranks, np.arange(len(ranks)))[0, 1]) < 0.4
 
 
 @pytest.mark.parametrize("start", [0, 1, 7, 15, 16, 99])
@@ -146,9 +146,10 @@ def test_an_epoch_begun_in_the_middle_has_exactly_the_batches_that_were_left(row
 
 
 def test_grouping_by_length_leaves_little_padding(rows):
-    masks = [batch.attention_mask for batch in TrainingBatches(rows, 32).epoch(0)]
+    batches = TrainingBatches(rows, 32, max_length=300)
+    masks = [batch.attention_mask for batch in batches.epoch(0)]
     padding = 1 - sum(mask.sum() for mask in masks) / sum(mask.numel() for mask in masks)
-    assert padding < 0.12
+    assert padding < 0.15
     at_random = make_batch([rows[i] for i in range(32)]).attention_mask
     assert at_random.float().mean() < 0.5
 

@@ -31,7 +31,7 @@ def spelled(tokenizer, text):
         ("A Good FILM", "a good film"),
         ("good<br /><br />bad<br>fine<br/>end", "good bad fine end"),
         ("Good, bad; (fine)!", "good , bad ; ( fine ) !"),
-        ("What?! No!!! Well...", None),
+        ("What?? No!!! Well....", "what ?? no !!! well ...."),
         ("don't Isn't CAN'T", "do n't is n't ca n't"),
         ("don\u2019t won\u2018t", "do n't wo n't"),
         ("didn\u00b4t", "did n't"),
@@ -52,11 +52,7 @@ def spelled(tokenizer, text):
     ],
 )
 def test_a_text_is_normalised_and_split_into_these_words(text, expected):
-    if expected is None:
-        assert words(text)[:1] == ["what"]
-        assert "?" in "".join(words(text))
-    else:
-        assert words(text) == expected.split()
+    assert words(text) == expected.split()
 
 
 def test_padding_is_0_unknown_is_1_and_words_follow_by_frequency():
@@ -169,14 +165,11 @@ def test_an_empty_text_is_read_as_one_unknown_word(text):
     assert encode_texts(tokenizer, ["good", text, "film"])[1] == [UNK]
 
 
-@pytest.mark.parametrize(
-    ("piece", "count"), [("a", 1), ("1,", None), ("good film. ", 3 * (10_000_000 // 11))]
-)
+@pytest.mark.parametrize(("piece", "count"), [("a", 1), ("good film. ", 3 * (10_000_000 // 11))])
 def test_a_text_of_ten_megabytes_is_read_whole(piece, count):
     tokenizer = train_tokenizer(["a good film."] * 2)
-    ids = encode_texts(tokenizer, ["good", piece * (10_000_000 // len(piece))])
-    assert ids[0] == encode_texts(tokenizer, ["good"])[0]
-    assert len(ids[1]) == count or (count is None and len(ids[1]) > 0)
+    ids = encode_texts(tokenizer, ["film", piece * (10_000_000 // len(piece)), "good"])
+    assert [len(row) for row in ids] == [1, count, 1]
 
 
 TOKENIZE = """
@@ -195,8 +188,7 @@ def test_a_second_run_in_a_new_process_reads_the_tokens_from_the_cache(easy_csv,
     command = [sys.executable, "-c", TOKENIZE, str(easy_csv)]
     seen = []
     for _ in range(2):
-        answer = subprocess.run(command, env=environment, capture_output=True, text=True)
-        assert answer.returncode == 0, answer.stderr
+        answer = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
         caches = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.arrow")}
         seen.append((answer.stdout, caches))
     assert seen[0] == seen[1]

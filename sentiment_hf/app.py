@@ -1,0 +1,175 @@
+"""The web page (extra `demo`): a review, its verdict, and how the network comes to it."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sentiment_hf.batching import cut
+from sentiment_hf.data import SAMPLE_FOLDER
+from sentiment_hf.errors import SentimentError
+from sentiment_hf.pipeline import SentimentPipeline
+from sentiment_hf.reading.explanation import Explanation
+from sentiment_hf.reading.html import STYLE_FILE, Reading, render_reading
+from sentiment_hf.tokenization import UNK_ID
+
+if TYPE_CHECKING:
+    import gradio
+
+APP_STYLE_FILE = Path(__file__).parent / "app.css"
+ADDRESS = "127.0.0.1"
+MOST_EXPLAINED_WORDS = 1000
+EXAMPLE_CHARACTERS = range(200, 330)
+EXAMPLES_PER_LABEL = 2
+
+INTRODUCTION = """# Reading between the layers
+A small LSTM reads a review word by word. See its verdict, and how it gets there."""
+# Runs in the browser once the page stands: a screen reader hears each new verdict.
+ON_LOAD = """() => {
+  document.querySelector("#verdict").setAttribute("aria-live", "polite");
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey))
+      document.querySelector("#read").click();
+  });
+}"""
+
+
+def launch(model: str | None = None, port: int | None = None) -> None:
+    """Shows the page of a MODEL on this machine until it is interrupted.
+
+    Args:
+        port: the first free one from 7860 on by default.
+
+    Raises:
+        SentimentError: no such checkpoint, gradio is not installed, or the port is taken.
+    """
+    _import_gradio()
+    app = build_app(SentimentPipeline.from_pretrained(model))
+    print(f"The page is at {serve(app, port)} (Ctrl+C ends it)", flush=True)
+    try:
+        while True:
+            time.sleep(1)
+    finally:
+        app.close(verbose=False)
+
+
+def serve(app: "gradio.Blocks", port: int | None = None) -> str:
+    """Serves the page from a thread of its own; `app.close()` ends that. Returns its address."""
+    gr = _import_gradio()
+    theme = gr.themes.Default(
+        primary_hue="slate",
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    )
+    try:
+        _, address, _ = app.launch(
+            server_name=ADDRESS,
+            server_port=port,
+            prevent_thread_lock=True,
+            quiet=True,
+            share=False,
+            ssr_mode=False,
+            mcp_server=False,
+            run_history=False,
+            footer_links=[],
+            theme=theme,
+            css_paths=[STYLE_FILE, APP_STYLE_FILE],
+            js=ON_LOAD,
+        )
+    except OSError as error:
+        taken = f"The port {port} is taken" if port else "No port from 7860 on is free"
+        raise SentimentError(f"{taken}: choose another with --port.", exit_status=1) from error
+    return address
+
+
+def build_app(pipe: SentimentPipeline) -> "gradio.Blocks":
+    """The page for one pipeline.
+
+    Raises:
+        SentimentError: gradio is not installed.
+    """
+    gr = _import_gradio()
+
+    def read(text: str | None) -> tuple[dict[str, float] | None, str]:
+        return read_review(pipe, text or "")
+
+    examples = example_reviews()
+    verdict, reading = read(examples[0])
+    with gr.Blocks(title="Reading between the layers", analytics_enabled=False) as app:
+        gr.Markdown(INTRODUCTION)
+        label = "A review (Ctrl+Enter reads it)"
+        review = gr.Textbox(examples[0], label=label, lines=4, max_lines=12, elem_id="review")
+        button = gr.Button("Read it", variant="primary", elem_id="read")
+        outputs = [
+            gr.Label(verdict, label="Verdict", elem_id="verdict", render=False),
+            gr.HTML(reading, elem_id="reading", apply_default_css=False, render=False),
+        ]
+        gr.Examples(
+            [[example] for example in examples], review, outputs, read, label="Or pick one",
+            cache_examples=False, run_on_click=True,
+        )  # fmt: skip
+        for output in outputs:
+            output.render()
+        gr.on([button.click, review.submit], read, review, outputs, api_name="read")
+    return app
+
+
+def example_reviews() -> list[str]:
+    """A few reviews of the sample corpus, labels in turn."""
+    lines = (SAMPLE_FOLDER / "test.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [row for row in map(json.loads, lines) if len(row["text"]) in EXAMPLE_CHARACTERS]
+    texts = [[row["text"] for row in rows if row["label"] == label] for label in ("pos", "neg")]
+    return [text for pair in list(zip(*texts))[:EXAMPLES_PER_LABEL] for text in pair]
+
+
+def read_review(pipe: SentimentPipeline, text: str) -> tuple[dict[str, float] | None, str]:
+    """The probability of each label, and the reading as HTML."""
+    if not text.strip():
+        return None, render_reading(notes=["There is nothing to read yet."])
+    answers = pipe(text, top_k=None)
+    best, names = answers[0]["label"], pipe.config.label_names
+    labels = (names[0], names[1]) if len(names) == 2 else (f"not {best}", best)
+    ids = np.array(pipe.tokenizer.encode(text, add_special_tokens=False).ids or [UNK_ID])
+    kept = cut(ids, pipe.config.max_length)
+    explanation, missing = _explain(pipe, text, len(kept))
+    reading = Reading(text, best, answers[0]["score"], pipe.trajectory(text), explanation)
+    fragment = render_reading(reading, pipe.trace([text]), labels, _notes(ids, kept), missing)
+    return {answer["label"]: answer["score"] for answer in answers}, fragment
+
+
+def _explain(pipe: SentimentPipeline, text: str, words: int) -> tuple[Explanation | None, str]:
+    if words > MOST_EXPLAINED_WORDS:
+        return None, f"Only texts of up to {MOST_EXPLAINED_WORDS:,} words are explained."
+    try:
+        return pipe.explain(text), ""
+    except SentimentError as error:
+        return None, str(error)
+
+
+def _notes(ids: np.ndarray, kept: np.ndarray) -> list[str]:
+    """What a reader of the verdict has to know about the text."""
+    notes = []
+    if len(kept) < len(ids):
+        notes.append(
+            f"The text has {len(ids):,} words: the network reads {len(kept):,} of them, the"
+            " beginning and the end."
+        )
+    unknown = int((kept == UNK_ID).sum())
+    if unknown == len(kept):
+        notes.append("The network knows none of these words: its verdict says nothing of them.")
+    elif unknown:
+        notes.append(f"The network does not know {unknown:,} of the {len(kept):,} words it reads.")
+    return notes
+
+
+def _import_gradio() -> Any:
+    # Read when gradio is imported.
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    try:
+        import gradio
+    except ImportError:
+        raise SentimentError("The page needs gradio: pip install 'sentiment-hf[demo]'.") from None
+    return gradio
