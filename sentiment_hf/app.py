@@ -59,11 +59,7 @@ def launch(model: str | None = None, port: int | None = None) -> None:
 def serve(app: "gradio.Blocks", port: int | None = None) -> str:
     """Serves the page from a thread of its own; `app.close()` ends that. Returns its address."""
     gr = _import_gradio()
-    theme = gr.themes.Default(
-        primary_hue="slate",
-        font=["system-ui", "sans-serif"],
-        font_mono=["ui-monospace", "monospace"],
-    )
+    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
     try:
         _, address, _ = app.launch(
             server_name=ADDRESS,
@@ -72,10 +68,9 @@ def serve(app: "gradio.Blocks", port: int | None = None) -> str:
             quiet=True,
             share=False,
             ssr_mode=False,
-            mcp_server=False,
             run_history=False,
             footer_links=[],
-            theme=theme,
+            theme=gr.themes.Default(primary_hue="slate", **fonts),
             css_paths=[STYLE_FILE, APP_STYLE_FILE],
             js=ON_LOAD,
         )

@@ -164,7 +164,8 @@ class TrainingBatches:
         """The row numbers of each batch of an epoch."""
         generator = np.random.default_rng((self.seed, epoch))
         order = generator.permutation(len(self.rows))
-        window = self.batch_size * WINDOW_BATCHES
+        # In small data the windows are smaller too, or every epoch would have the same batches.
+        window = self.batch_size * min(WINDOW_BATCHES, max(1, len(self) // 8))
         batches = []
         for start in range(0, len(order), window):
             part = order[start : start + window]
@@ -182,7 +183,8 @@ class TrainingBatches:
     def make(self, rows: np.ndarray, generator: np.random.Generator) -> Batch:
         cropped = generator.random(len(rows)) < self.crop_share
         chances = generator.random((len(rows), 2))
-        mine = slice(self.rank, None, self.world)
+        # A last batch of fewer rows than processes gives some of them a row once more.
+        mine = np.arange(self.rank, max(len(rows), self.rank + 1), self.world) % len(rows)
         texts = []
         for row, crop, chance in zip(rows[mine], cropped[mine], chances[mine], strict=True):
             ids = self.rows[row]

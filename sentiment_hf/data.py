@@ -5,6 +5,7 @@ the network. The validation split is carved here too.
 """
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict, Unpack
@@ -81,13 +82,21 @@ def load_reviews(
     """
     opened = open_dataset(dataset, config=options.get("config"), revision=options.get("revision"))
     max_samples = options.get("max_samples")
+    if max_samples is not None and max_samples < 1:
+        raise SentimentError(f"--max-samples must be greater than 0, not {max_samples}.")
     for split in splits or []:
         if split not in opened:
             raise SentimentError(
                 f"The data set {dataset} has no split {split!r}; it has {', '.join(opened)}."
             )
     chosen = DatasetDict({split: opened[split] for split in splits or opened})
-    first = next(iter(chosen.values()))
+    first_name, first = next(iter(chosen.items()))
+    for name, split in chosen.items():
+        if split.features != first.features:
+            raise SentimentError(
+                f"The splits {first_name!r} and {name!r} of {dataset} have different columns or"
+                " labels; read them one at a time."
+            )
     text, label = find_columns(
         first.features, options.get("text_column"), options.get("label_column")
     )
@@ -124,23 +133,30 @@ def open_dataset(
                 {"text": Value("string"), "label": ClassLabel(names=["neg", "pos"])}
             )
             return load_dataset("json", data_files=files, features=features)
-        if path.is_dir():
+        if name and path.is_dir():
             if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
                 loaded = load_from_disk(name)
                 return loaded if isinstance(loaded, DatasetDict) else DatasetDict(train=loaded)
             return load_dataset(name, config)
         if path.is_file():
-            if path.suffix not in FILE_BUILDERS:
+            builder = FILE_BUILDERS.get(path.suffix.lower())
+            if builder is None:
                 raise SentimentError(
                     f"The file {name} is none of csv, json, jsonl and parquet, by its ending."
                 )
             if path.stat().st_size == 0:
                 raise SentimentError(f"The file {name} is empty.")
-            return load_dataset(FILE_BUILDERS[path.suffix], data_files={"train": name})
+            return load_dataset(builder, data_files={"train": name})
         if path.suffix in FILE_BUILDERS or name.count("/") > 1 or name[:1] in ("", ".", "/", "~"):
             raise SentimentError(f"The data set {name!r} does not exist: no such file or folder.")
         _ask_hub_for(name, revision)
         return load_dataset(name, config, revision=revision)
+    except ConnectionError as error:
+        raise SentimentError(
+            f"The data set {name!r} is not in the cache and the Hub cannot be reached;"
+            f" {OFFLINE_DATASETS}.",
+            exit_status=1,
+        ) from error
     except (DatasetGenerationError, DatasetNotFoundError, ValueError, FileNotFoundError) as error:
         reason = str(error.__cause__ or error).strip().splitlines()
         first_line = reason[0][:200] if reason else type(error).__name__
@@ -187,7 +203,8 @@ def find_columns(
             )
         label = classes[0] if classes else None
     strings = [name for name, kind in features.items() if _is_text(kind) and name != label]
-    text = text_column or next((name for name in TEXT_NAMES if name in features), None)
+    names = (name for name in TEXT_NAMES if name in features and name != label)
+    text = text_column or next(names, None)
     if text is None:
         if len(strings) != 1:
             found = "none of its columns holds text" if not strings else ", ".join(strings)
@@ -196,6 +213,8 @@ def find_columns(
                 f" among {', '.join(features)}."
             )
         text = strings[0]
+    if text == label:
+        raise SentimentError(f"The column {text!r} cannot hold both the texts and the labels.")
     if not _is_text(features[text]):
         raise SentimentError(
             f"The column {text!r} holds {_type_name(features[text])}, not text; choose another"
@@ -225,6 +244,10 @@ def _with_label_names(
     elif not isinstance(kind, Value):
         raise SentimentError(f"The column {column!r} holds {_type_name(kind)}, not labels.")
     elif kind.dtype.startswith("float") and _are_soft_labels(splits, column):
+        if label_map:
+            raise SentimentError(
+                f"The column {column!r} holds soft labels: there is nothing to map."
+            )
         return splits.cast_column("label", Value("float32"))
     else:
         seen = {value for split in splits.values() for value in split.unique("label")}
@@ -270,7 +293,7 @@ def _are_soft_labels(splits: DatasetDict, column: str) -> bool:
         ]
     )
     values = values[~np.isnan(values)]
-    if np.all(values == np.round(values)):
+    if np.all(np.isfinite(values)) and np.all(values == np.round(values)):
         # A csv column of 0 and 1 with a gap is read as floats: these are class ids with gaps.
         return False
     if len(values) and (values.min() < 0 or values.max() > 1):
@@ -326,7 +349,7 @@ def split_validation(split: Dataset, seed: int = 0) -> tuple[Dataset, Dataset]:
         rows = np.flatnonzero(classes == label)
         wanted = round(share * len(rows))
         length = max(1, min(LONGEST_BLOCK, wanted // 5))
-        blocks = np.array_split(rows, max(1, len(rows) // length))
+        blocks = np.array_split(rows, max(1, math.ceil(len(rows) / length)))
         order = generator.permutation(len(blocks))
         chosen = np.concatenate([blocks[i] for i in order])[:wanted]
         held_out[chosen] = True

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 
 from sentiment_hf.errors import SentimentError
 
-HUB_TIMEOUT_SECONDS = 8.0
+# With the start of the program, an unreachable Hub is reported within ten seconds.
+HUB_TIMEOUT_SECONDS = 5.0
 
 
 @contextmanager

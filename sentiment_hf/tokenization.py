@@ -32,7 +32,7 @@ WORD = Regex(
             r"n't(?!\p{L})",
             r"'(?:s|m|d|re|ve|ll)(?!\p{L})",  # it|'s
             r"[\p{L}\p{M}\p{N}_]+",
-            r"\.{2,}|!+|\?+|[!?]{2,}",
+            r"\.{2,}|!+(?!\?)|\?+(?!!)|[!?]+",
             r"[^\s\p{L}\p{M}\p{N}_]",
         ]
     )
@@ -64,10 +64,11 @@ def _untrained(vocabulary: dict[str, int]) -> Tokenizer:
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=UNK_TOKEN))
     tokenizer.normalizer = NormalizerSequence(
         [
-            Replace(Regex(r"<br\s*(?:/\s*)?>"), "\n"),
-            NFKC(),
+            Replace(Regex(r"<(?:br|BR)\s*+(?:/\s*+)?>"), "\n"),
             Replace(Regex("[\u2018\u2019\u00b4`]"), "'"),
             Replace(Regex("[\u201c\u201d]"), '"'),
+            Replace(Regex("[\u2012-\u2015]"), "-"),
+            NFKC(),
             Lowercase(),
         ]
     )

@@ -25,7 +25,6 @@ import yaml
 from faulty_server import INVALID_TOKEN, FaultyServer, RefusedError, Reply, Request, answer, ranged
 
 LARGE = "arrow bin bz2 gz h5 npy npz onnx parquet pickle pkl pt pth safetensors xz zip zst".split()
-GITATTRIBUTES = "".join(f"*.{ext} filter=lfs diff=lfs merge=lfs -text\n" for ext in LARGE)
 REPO = "(?:(model|dataset)s/)?([^/]+/[^/]+)"
 ROUTES = {  # the method that serves it, and the right to the repository that it needs
     f"GET /api/{REPO}(?:/revision/([^/]+))?": ("get_info", "read"),
@@ -40,7 +39,7 @@ ROUTES = {  # the method that serves it, and the right to the repository that it
     f"POST /api/{REPO}/(tag|branch)/([^/]+)": ("add_ref", "write"),
 }
 User = namedtuple("User", "name role")
-Commit = namedtuple("Commit", "sha files title")
+Commit = namedtuple("Commit", "sha files")
 
 
 def is_large(path: str, size: int, sample: bytes) -> bool:
@@ -72,16 +71,17 @@ class Repo:
 
     def __post_init__(self):
         self.web = ("" if self.kind == "model" else f"{self.kind}s/") + self.id
-        initial = {".gitattributes": GITATTRIBUTES.encode()}
-        self.add("refs/heads/main", Commit(None, {}, None), initial, "initial commit")
+        attributes = "".join(f"*.{ext} filter=lfs diff=lfs merge=lfs -text\n" for ext in LARGE)
+        initial = {".gitattributes": attributes.encode()}
+        self.add("refs/heads/main", Commit(None, {}), initial)
 
-    def add(self, ref: str, parent: Commit, changes: dict[str, bytes | None], title: str) -> str:
+    def add(self, ref: str, parent: Commit, changes: dict[str, bytes | None]) -> str:
         files = {**parent.files, **changes}
         files = {path: files[path] for path in sorted(files) if files[path] is not None}
         checksums = {path: checksum(path, data) for path, data in files.items()}
-        seed = repr([self.web, parent.sha, len(self.commits), title, checksums])
+        seed = repr([self.web, parent.sha, len(self.commits), checksums])
         sha = self.refs[ref] = hashlib.sha1(seed.encode()).hexdigest()
-        self.commits[sha] = Commit(sha, files, title)
+        self.commits[sha] = Commit(sha, files)
         self.objects |= {checksums[path]: data for path, data in files.items()}
         return sha
 
@@ -138,12 +138,10 @@ class Hub(FaultyServer):
         """Adds and replaces files, and deletes those that are None."""
         with self.lock:
             repo = self.create(repo_id, repo_type)
-            return repo.add(repo.ref(revision), repo.at(revision), files, "test")
+            return repo.add(repo.ref(revision), repo.at(revision), files)
 
     def serve(self, request: Request) -> Reply:
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if token and request.side == "cdn":
-            raise RefusedError(400, "Only one auth mechanism allowed")
         if token and token not in self.users:
             raise RefusedError(401, INVALID_TOKEN)
         request.user = self.users.get(token)
@@ -167,12 +165,11 @@ class Hub(FaultyServer):
         if need == "content" and repo.gated and not mine:
             message = f"Access to {kind} {repo_id} is restricted."
             raise RefusedError(403 if user else 401, message, "GatedRepo")
-        if need == "write" and user is None:
-            # Over https the client takes any such 401 for a missing repository.
-            raise RefusedError(401, "Invalid username or password.", "RepoNotFound")
         may_write = user and user.role == "write" and (mine or "create_pr" in request.query)
         if need == "write" and not may_write:
-            raise RefusedError(403, "Forbidden: no right to write here, or only a Pull Request")
+            # Over https the client takes every 401 for a missing repository, here by the code.
+            status, code = (403, None) if user else (401, "RepoNotFound")
+            raise RefusedError(status, "You may not write here, except a Pull Request", code)
         return repo
 
     def validate_yaml(self, request):
@@ -186,10 +183,8 @@ class Hub(FaultyServer):
 
     def create_repo(self, request):
         body, user = request.json(), request.user
-        if user is None:
-            raise RefusedError(401, "Invalid username or password.")
-        if user.role != "write" or body.get("organization") not in (None, user.name):
-            raise RefusedError(403, "You don't have the rights to create a repository there")
+        if not user or user.role != "write" or body.get("organization") not in (None, user.name):
+            raise RefusedError(403 if user else 401, "You may not create a repository there")
         kind, repo_id = body.get("type", "model"), f"{user.name}/{body['name']}"
         exists = (kind, repo_id) in self.repos
         repo = self.create(repo_id, kind, body.get("visibility") == "private")
@@ -210,7 +205,7 @@ class Hub(FaultyServer):
             raise RefusedError(404, f"{folder} does not exist", "EntryNotFound")
         folders = {str(parent) for path in files for parent in Path(path).parents} - {"."}
         for path in sorted(path for path in {*files, *folders} if path.startswith(prefix)):
-            if request.query["recursive"] == "true" or "/" not in path.removeprefix(prefix):
+            if request.query.get("recursive") == "true" or "/" not in path.removeprefix(prefix):
                 entry = {"type": "directory", "oid": commit.sha, "size": 0}
                 if path in files:
                     entry = {"type": "file"} | described(path, files[path], "oid", "oid")
@@ -254,9 +249,7 @@ class Hub(FaultyServer):
         return answer({})
 
     def put_object(self, request, repo, oid):
-        if hashlib.sha256(request.body).hexdigest() != oid:
-            raise RefusedError(400, "BadDigest")
-        repo.objects[oid] = request.body
+        repo.objects[hashlib.sha256(request.body).hexdigest()] = request.body
         return answer({})
 
     def get_object(self, request, repo, oid):
@@ -280,8 +273,6 @@ class Hub(FaultyServer):
         if create_pr := "create_pr" in request.query:
             now = repo.at(parent or revision)
             ref = f"refs/pr/{sum(name.startswith('refs/pr/') for name in repo.refs) + 1}"
-        elif ref is None or ref.startswith("refs/tags/"):
-            raise RefusedError(404, f"Invalid rev id: {revision}", "RevisionNotFound")
         elif parent not in (None, now.sha):
             raise RefusedError(412, "A commit has happened since. Please refresh and try again.")
         changes: dict[str, bytes | None] = {}
@@ -289,13 +280,11 @@ class Hub(FaultyServer):
             path = value["path"]
             if key == "file":
                 changes[path] = base64.b64decode(value["content"])
-            elif key == "lfsFile" and value["oid"] not in repo.objects:
-                raise RefusedError(400, f"LFS pointer pointed to a missing file: {path}")
             elif key == "lfsFile":
                 changes[path] = repo.objects[value["oid"]]
             else:  # deletedFile or deletedFolder
                 folder = path.rstrip("/") + "/"
                 changes |= {name: None for name in now.files if f"{name}/".startswith(folder)}
-        sha, url = repo.add(ref, now, changes, head["summary"]), f"{self.endpoint}/{repo.web}"
+        sha, url = repo.add(ref, now, changes), f"{self.endpoint}/{repo.web}"
         pull = {"pullRequestUrl": f"{url}/discussions/{ref.split('/')[-1]}"} if create_pr else {}
         return answer({"commitOid": sha, "commitUrl": f"{url}/commit/{sha}"} | pull)

@@ -122,7 +122,7 @@ def test_each_row_comes_once_an_epoch_with_its_own_words_and_label(rows):
 
 def test_the_order_depends_on_seed_and_epoch_alone(rows):
     def order(seed, epoch):
-        return [numbers_of(batch) for batch in TrainingBatches(rows, 20, seed=seed).epoch(epoch)]
+        return [numbers_of(batch) for batch in TrainingBatches(rows, 10, seed=seed).epoch(epoch)]
 
     assert order(5, 0) == order(5, 0)
     orders = [order(5, 0), order(5, 1), order(6, 0)]
@@ -132,7 +132,7 @@ def test_the_order_depends_on_seed_and_epoch_alone(rows):
     assert not sets[0] & sets[2]
     # Short and long batches are mixed.
     ranks = np.argsort(np.argsort([rows.lengths[numbers].mean() for numbers in orders[0]]))
-    assert abs(np.corrcoef(ranks, np.arange(len(ranks)))[0, 1]) < 0.4
+    assert abs(np.corrcoef(ranks, np.arange(len(ranks)))[0, 1]) < 0.35
 
 
 @pytest.mark.parametrize("start", [0, 1, 7, 15, 16, 99])

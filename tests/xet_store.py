@@ -8,9 +8,10 @@ import struct
 
 import pyarrow
 from faulty_server import RefusedError, answer, ranged
-from hub_server import NEEDS, Hub
+from hub_server import REPO, ROUTES, Hub
 
-NEEDS |= {"get_xet_write_token": "write", "get_xet_read_token": "content"}
+ROUTES[f"GET /api/{REPO}/xet-write-token/([^/]+)"] = ("get_xet_token", "write")
+ROUTES[f"GET /api/{REPO}/xet-read-token/([^/]+)"] = ("get_xet_token", "content")
 VERIFIED, WITH_SHA256 = 1 << 31, 1 << 30
 
 
@@ -46,35 +47,32 @@ class XetHub(Hub):
     def environment(self, home, token=None):
         return super().environment(home, token) | {"HF_HUB_DISABLE_XET": "0"}
 
-    def get_xet_write_token(self, request, repo, *_):
-        named = {"casUrl": self.address("cas"), "accessToken": repo.web, "exp": 2**33}
-        headers = zip(("Cas-Url", "Access-Token", "Token-Expiration"), map(str, named.values()))
-        return answer(named, **{f"X-Xet-{name}": value for name, value in headers})
+    def get_xet_token(self, request, repo, revision):
+        url = self.address("cas")
+        headers = {"X_Xet_Cas_Url": url, "X_Xet_Access_Token": repo.web}
+        return answer({}, **headers, X_Xet_Token_Expiration=str(2**33))
 
-    get_xet_read_token = get_xet_write_token
-
-    def get_resolve(self, request, repo, revision, path):
-        reply = super().get_resolve(request, repo, revision, path)
-        if xet_hash := self.xet_hashes.get(repo.at(revision).files[path].etag):
+    def get_file(self, request, repo, revision, path):
+        reply = super().get_file(request, repo, revision, path)
+        if xet_hash := self.xet_hashes.get(reply.headers.get("X-Linked-ETag")):
             url = f"{self.endpoint}/api/{repo.kind}s/{repo.id}/xet-read-token/{revision}"
             reply.headers.update({"X-Xet-Hash": xet_hash, "Link": f'<{url}>; rel="xet-auth"'})
         return reply
 
     def serve(self, request):
-        folder, _, name = request.path.rpartition("/")
-        match request.side, request.method, folder:
-            case "cas", "GET", "/v1/xorbs/default":
-                return ranged(request, self.xorbs[name], {})
-            case "cas", "POST", "/v1/xorbs/default":
-                self.xorbs[name] = request.body
-                return answer({"was_inserted": True})
-            case "cas", "POST", "/v1" if name == "shards":
-                return self.add_shard(request)
-            case "cas", "GET", "/v1/reconstructions":
-                return self.reconstruction(self.terms[name])
-            case "cas", _, _:
-                raise RefusedError(404, "Not Found")
-        return super().serve(request)
+        if request.side != "cas":
+            return super().serve(request)
+        name = request.path.rpartition("/")[2]
+        if request.matches("POST /v1/shards"):
+            return self.add_shard(request)
+        if request.matches("GET /v1/reconstructions/"):
+            return self.reconstruction(self.terms[name])
+        if request.matches("GET /v1/xorbs/"):
+            return ranged(request, self.xorbs[name], {})
+        if request.matches("POST /v1/xorbs/"):
+            self.xorbs[name] = request.body
+            return answer({"was_inserted": True})
+        raise RefusedError(404, "Not Found")
 
     def add_shard(self, request):
         token = request.headers["authorization"].removeprefix("Bearer ")
@@ -89,17 +87,17 @@ class XetHub(Hub):
             parts = (chunks(self.xorbs[xorb])[first:last] for xorb, _, first, last in terms)
             data = b"".join(chunk for part in parts for _, _, chunk in part)
             sha256, xet_hash = hashlib.sha256(data).hexdigest(), hex_hash(raw_hash)
-            repo.large[sha256], self.xet_hashes[sha256] = data, xet_hash
-            self.terms[xet_hash] = terms
+            repo.objects[sha256], self.terms[xet_hash] = data, terms
+            self.xet_hashes[f'"{sha256}"'] = xet_hash
         return answer({"result": 1})
 
     def reconstruction(self, terms):
         shown, fetched = [], {}
         for xorb, size, first, last in terms:
             part = chunks(self.xorbs[xorb])[first:last]
-            span, url = {"start": first, "end": last}, f"{self.address('cas')}/v1/xorbs/default/"
+            span, url = {"start": first, "end": last}, f"{self.address('cas')}/v1/xorbs/{xorb}"
             where = {"start": part[0][0], "end": part[-1][1] - 1}
             shown.append({"hash": xorb, "unpacked_length": size, "range": span})
-            info = {"range": span, "url": url + xorb, "url_range": where}
+            info = {"range": span, "url": url, "url_range": where}
             fetched.setdefault(xorb, []).append(info)
         return answer({"offset_into_first_range": 0, "terms": shown, "fetch_info": fetched})

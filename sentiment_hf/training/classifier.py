@@ -3,22 +3,20 @@
 import dataclasses
 import logging
 import math
-import platform
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from datasets import ClassLabel, Dataset
 from torch import Tensor, nn
 
 from sentiment_hf.batching import EncodedRows, TrainingBatches
 from sentiment_hf.card import write_card
-from sentiment_hf.checkpoint import CONFIG_FILE, TRAINING_FILE
+from sentiment_hf.checkpoint import TRAINING_FILE
 from sentiment_hf.data import (
     DEFAULT_DATASET,
     ReadingOptions,
@@ -29,7 +27,7 @@ from sentiment_hf.data import (
 )
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.figures import draw_training_curve
-from sentiment_hf.files import recover_folder, replaced_folder, write_json
+from sentiment_hf.files import replaced_folder, write_json
 from sentiment_hf.hardware import keep_freed_memory, pick_device, pick_training_dtype
 from sentiment_hf.inference import predict_logits
 from sentiment_hf.network import LSTMClassifier, LSTMConfig
@@ -38,9 +36,9 @@ from sentiment_hf.tokenization import train_tokenizer
 from sentiment_hf.training import loop
 from sentiment_hf.training.objectives import classification, virtual_adversarial
 from sentiment_hf.training.presets import Preset, get_preset
+from sentiment_hf.training.session import describe_run, make_accelerator, prepare_output
 from sentiment_hf.training.state import STATE_FOLDER, StateFolder
 from sentiment_hf.training.word_vectors import word_vectors
-from sentiment_hf.version import __version__
 
 TRAIN_SPLIT = "train"
 FEWEST_STEPS = 400
@@ -157,10 +155,7 @@ def train(
         "arguments": arguments,
         "data": data,
         "validation_accuracy": _accuracy(network, logits, targets),
-        "seconds": round(sum_seconds(history), 1),
-        "hardware": {**describe_hardware(chosen_device), "precision": precision_name},
-        "versions": versions(),
-        "history": history,
+        **describe_run(history, chosen_device, precision_name),
     }
     with replaced_folder(folder) as new:
         pipe.save_pretrained(new)
@@ -168,42 +163,6 @@ def train(
         draw_training_curve(new, history)
         write_card(new)
     return pipe
-
-
-def prepare_output(folder: Path, state: StateFolder, *, resume: bool, overwrite: bool) -> bool:
-    """Looks at the folder that is to be written; true where its training is already finished.
-
-    Raises:
-        SentimentError: it holds something that must not be lost.
-    """
-    if not folder.name:
-        raise SentimentError("Name the folder to write with --output.")
-    recover_folder(folder)
-    if folder.exists() and not folder.is_dir():
-        raise SentimentError(f"{folder} is a file; --output names a folder.")
-    finished = (folder / CONFIG_FILE).exists()
-    unfinished = state.exists()
-    if folder.exists() and any(folder.iterdir()) and not (finished or unfinished):
-        raise SentimentError(f"The folder {folder} holds other things than a checkpoint.")
-    if resume:
-        if unfinished:
-            return False
-        if finished:
-            logger.warning("The training in %s is already finished.", folder)
-            return True
-        logger.warning("There is no training in %s to go on with; starting afresh.", folder)
-    elif unfinished and not overwrite:
-        raise SentimentError(
-            f"The folder {folder} holds an unfinished training; go on with --resume, or start"
-            " afresh with --overwrite."
-        )
-    elif finished and not overwrite:
-        raise SentimentError(
-            f"The folder {folder} holds a checkpoint already; replace it with --overwrite."
-        )
-    if overwrite:
-        state.remove()
-    return False
 
 
 def _settings(
@@ -312,39 +271,3 @@ def fit_temperature(network: LSTMClassifier, logits: Tensor, targets: Tensor) ->
     candidates = np.geomspace(0.1, 10, 401)
     losses = [float(network.loss(logits / float(t), targets)) for t in candidates]
     return round(float(candidates[int(np.argmin(losses))]), 4)
-
-
-def make_accelerator(device: torch.device, dtype: torch.dtype) -> Accelerator:
-    # Its state is shared by the whole process and refuses a second precision.
-    AcceleratorState._reset_state(reset_partial_state=True)
-    precision = "bf16" if dtype == torch.bfloat16 else "no"
-    return Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
-
-
-def sum_seconds(history: list[dict[str, Any]]) -> float:
-    return history[-1]["seconds"] if history else 0.0
-
-
-def describe_hardware(device: torch.device) -> dict[str, Any]:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
-    return {"device": name, "threads": torch.get_num_threads()}
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = platform.processor() or platform.machine()
-    return f"{name}, {torch.get_num_threads()} threads"
-
-
-def versions() -> dict[str, str]:
-    from importlib.metadata import version
-
-    libraries = ("torch", "tokenizers", "datasets", "accelerate", "safetensors")
-    return {
-        "python": platform.python_version(),
-        "sentiment-hf": __version__,
-        **{name: version(name) for name in libraries},
-    }

@@ -1,0 +1,93 @@
+"""What surrounds every training: its folder, its device, and what is written down of it."""
+
+import logging
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from sentiment_hf.checkpoint import CONFIG_FILE
+from sentiment_hf.errors import SentimentError
+from sentiment_hf.files import recover_folder
+from sentiment_hf.training.state import StateFolder
+from sentiment_hf.version import __version__
+
+logger = logging.getLogger(__name__)
+
+
+def prepare_output(folder: Path, state: StateFolder, *, resume: bool, overwrite: bool) -> bool:
+    """Looks at the folder that is to be written; true where its training is already finished.
+
+    Raises:
+        SentimentError: it holds something that must not be lost.
+    """
+    if not folder.name:
+        raise SentimentError("Name the folder to write with --output.")
+    recover_folder(folder)
+    if folder.exists() and not folder.is_dir():
+        raise SentimentError(f"{folder} is a file; --output names a folder.")
+    finished = (folder / CONFIG_FILE).exists()
+    unfinished = state.exists()
+    if folder.exists() and any(folder.iterdir()) and not (finished or unfinished):
+        raise SentimentError(f"The folder {folder} holds other things than a checkpoint.")
+    if resume:
+        if unfinished:
+            return False
+        if finished:
+            logger.warning("The training in %s is already finished.", folder)
+            return True
+        logger.warning("There is no training in %s to go on with; starting afresh.", folder)
+    elif unfinished and not overwrite:
+        raise SentimentError(
+            f"The folder {folder} holds an unfinished training; go on with --resume, or start"
+            " afresh with --overwrite."
+        )
+    elif finished and not overwrite:
+        raise SentimentError(
+            f"The folder {folder} holds a checkpoint already; replace it with --overwrite."
+        )
+    if overwrite:
+        state.remove()
+    return False
+
+
+def make_accelerator(device: torch.device, dtype: torch.dtype) -> Accelerator:
+    # Its state is shared by the whole process and refuses a second precision.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    precision = "bf16" if dtype == torch.bfloat16 else "no"
+    return Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
+
+
+def describe_run(
+    history: list[dict[str, Any]], device: torch.device, precision: str
+) -> dict[str, Any]:
+    """How long a training took, on what, and with which versions; and its history."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    return {
+        "seconds": round(history[-1]["seconds"], 1) if history else 0.0,
+        "hardware": {"device": name, "precision": precision},
+        "versions": versions(),
+        "history": history,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"{name}, {torch.get_num_threads()} threads"
+
+
+def versions() -> dict[str, str]:
+    libraries = ("torch", "tokenizers", "datasets", "accelerate", "safetensors")
+    return {
+        "python": platform.python_version(),
+        "sentiment-hf": __version__,
+        **{name: version(name) for name in libraries},
+    }
