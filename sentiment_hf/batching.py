@@ -164,12 +164,14 @@ class TrainingBatches:
         """The row numbers of each batch of an epoch."""
         generator = np.random.default_rng((self.seed, epoch))
         order = generator.permutation(len(self.rows))
-        # In small data the windows are smaller too, or every epoch would have the same batches.
-        window = self.batch_size * min(WINDOW_BATCHES, max(1, len(self) // 8))
+        window = self.batch_size * WINDOW_BATCHES
+        # Where one window holds all rows, rough lengths keep the epochs from being all the same.
+        roughness = 0.0 if len(order) > window else 0.1
+        lengths = self.rows.lengths * generator.uniform(1 - roughness, 1 + roughness, len(order))
         batches = []
         for start in range(0, len(order), window):
             part = order[start : start + window]
-            part = part[np.argsort(self.rows.lengths[part], kind="stable")]
+            part = part[np.argsort(lengths[part], kind="stable")]
             batches += [part[i : i + self.batch_size] for i in range(0, len(part), self.batch_size)]
         return [batches[i] for i in generator.permutation(len(batches))]
 
