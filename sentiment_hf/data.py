@@ -246,7 +246,7 @@ def _with_label_names(
     elif kind.dtype.startswith("float") and _are_soft_labels(splits, column):
         if label_map:
             raise SentimentError(
-                f"The column {column!r} holds soft labels; a label map has no names to change there."
+                f"The column {column!r} holds soft labels; there a label map has no names."
             )
         return splits.cast_column("label", Value("float32"))
     else:

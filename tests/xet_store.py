@@ -48,9 +48,10 @@ class XetHub(Hub):
         return super().environment(home, token) | {"HF_HUB_DISABLE_XET": "0"}
 
     def get_xet_token(self, request, repo, revision):
-        url = self.address("cas")
-        headers = {"X_Xet_Cas_Url": url, "X_Xet_Access_Token": repo.web}
-        return answer({}, **headers, X_Xet_Token_Expiration=str(2**33))
+        url, token, end = self.address("cas"), repo.web, 2**33
+        headers = {"X_Xet_Cas_Url": url, "X_Xet_Access_Token": token}
+        headers["X_Xet_Token_Expiration"] = str(end)
+        return answer({"casUrl": url, "accessToken": token, "exp": end}, **headers)
 
     def get_file(self, request, repo, revision, path):
         reply = super().get_file(request, repo, revision, path)

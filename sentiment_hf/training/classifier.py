@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Unpack
@@ -91,6 +92,7 @@ def train(
     state = StateFolder(folder / STATE_FOLDER)
     if prepare_output(folder, state, resume=resume, overwrite=overwrite):
         return SentimentPipeline.from_pretrained(folder, device=device)
+    started = time.monotonic()
     chosen_device = pick_device(device)
     precision, reason = pick_training_dtype(chosen_device, dtype)
     precision_name = str(precision).removeprefix("torch.")
@@ -133,6 +135,7 @@ def train(
         vectors = word_vectors(rows, config.vocab_size, config.embedding_dim, seed)
         network.embedding.load_state_dict({"weight": vectors})
     validation = EncodedRows.from_split(validation_rows, tokenizer, config.num_labels)
+    preparation = time.monotonic() - started
     history = loop.run(
         network,
         _tasks(settings, rows, seed, accelerator),
@@ -155,7 +158,7 @@ def train(
         "arguments": arguments,
         "data": data,
         "validation_accuracy": _accuracy(network, logits, targets),
-        **describe_run(history, chosen_device, precision_name),
+        **describe_run(history, preparation, chosen_device, precision_name),
     }
     with replaced_folder(folder) as new:
         pipe.save_pretrained(new)

@@ -63,12 +63,12 @@ def make_accelerator(device: torch.device, dtype: torch.dtype) -> Accelerator:
 
 
 def describe_run(
-    history: list[dict[str, Any]], device: torch.device, precision: str
+    history: list[dict[str, Any]], preparation: float, device: torch.device, precision: str
 ) -> dict[str, Any]:
-    """How long a training took, on what, and with which versions; and its history."""
+    """How long a training took with its preparation, on what, and with which versions; and its history."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
-        "seconds": round(history[-1]["seconds"], 1) if history else 0.0,
+        "seconds": round(preparation + history[-1]["seconds"], 1),
         "hardware": {"device": name, "precision": precision},
         "versions": versions(),
         "history": history,
