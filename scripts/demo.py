@@ -10,6 +10,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from sentiment_hf.checkpoint import EVALUATION_FILE, REFERENCE_FOLDER
+from sentiment_hf.files import read_json
+
 TEXTS = [
     "I laughed, I cried, and I stayed in my seat until the lights came on.",
     "Not a bad film by any means, but I would not sit through it again.",
@@ -31,13 +34,14 @@ def main() -> None:
         print(f"\n{'trained just now':<18}{'reference':<14}text")
         for mine, reference in zip(ours, theirs, strict=True):
             print(f"{verdict(mine):<18}{verdict(reference):<14}{mine['text']}")
-        print("\n4. The same 100 reviews, read by the reference checkpoint.\n")
-        after = accuracy(None)
+    measured = read_json(REFERENCE_FOLDER / EVALUATION_FILE)
     print(
-        f"\n248 reviews teach a network little: {before:.0%} right. The reference checkpoint has"
-        f"\nread IMDB's 25,000: {after:.0%} right. For the real thing:\n"
-        "\n  sentiment-hf train stanfordnlp/imdb --output imdb-lstm"
-        "\n  sentiment-hf train my.csv --output my-lstm"
+        f"\n248 reviews teach a network little: {before:.0%} right on reviews like them. The"
+        f" reference has\nread IMDB's training reviews: {measured['accuracy']:.1%} right on"
+        f" the {measured['n']:,} of its test split.\n"
+        "\nLook inside:         sentiment-hf inspect \"Not a bad film at all.\" --trajectory"
+        "\nThe real thing:      sentiment-hf train stanfordnlp/imdb --output imdb-lstm"
+        "\nYour own reviews:    sentiment-hf train my.csv --output my-lstm"
     )
 
 
@@ -52,9 +56,8 @@ def run(*arguments: str) -> str:
     return finished.stdout
 
 
-def accuracy(model: str | None) -> float:
-    chosen = ["--model", model] if model else []
-    results = json.loads(run("evaluate", "sample", *chosen, "--quiet", "--json"))
+def accuracy(model: str) -> float:
+    results = json.loads(run("evaluate", "sample", "--model", model, "--quiet", "--json"))
     print(f"accuracy {results['accuracy']:.2f}, {results['reviews_per_second']:.0f} reviews/s")
     return results["accuracy"]
 

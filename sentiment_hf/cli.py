@@ -272,6 +272,17 @@ def inspect(quiet: bool, as_json: bool, **options: Any) -> None:
         click.echo(render(seen, colour=colour))
 
 
+@main.command()
+@model_option
+@click.option("--port", type=click.IntRange(1, 65535), help="Port on this machine.")
+def demo(model: str | None, port: int | None) -> None:
+    """Open the page: type a review and look inside (extra `demo`)."""
+    _listen(quiet=False)
+    from sentiment_hf.app import launch
+
+    launch(model, port)
+
+
 def _stdin_lines() -> Iterator[str]:
     if sys.stdin is None or sys.stdin.isatty():
         raise SentimentError("There is no text: name one, or pipe lines into the command.")

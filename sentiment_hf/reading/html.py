@@ -40,11 +40,11 @@ class Reading:
 
     @property
     def line(self) -> str:
-        """The points of the trajectory in a drawing of 100 by 100."""
-        last = max(len(self.trajectory) - 1, 1)
+        """The points of the trajectory in a drawing of 100 by 100; a single one is drawn level."""
+        points = self.trajectory * 2 if len(self.trajectory) == 1 else self.trajectory
         return " ".join(
-            f"{100 * i / last:.2f},{100 - 100 * point.probability:.2f}"
-            for i, point in enumerate(self.trajectory)
+            f"{100 * i / (len(points) - 1):.2f},{100 - 100 * point.probability:.2f}"
+            for i, point in enumerate(points)
         )
 
     @property

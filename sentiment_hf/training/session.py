@@ -65,7 +65,7 @@ def make_accelerator(device: torch.device, dtype: torch.dtype) -> Accelerator:
 def describe_run(
     history: list[dict[str, Any]], preparation: float, device: torch.device, precision: str
 ) -> dict[str, Any]:
-    """How long a training took with its preparation, on what, and with which versions; and its history."""
+    """Duration with preparation, hardware, versions and history, for `training.json`."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
         "seconds": round(preparation + history[-1]["seconds"], 1),
