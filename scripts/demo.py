@@ -24,7 +24,7 @@ TEXTS = [
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         small = str(Path(folder) / "sample-lstm")
-        print("1. Train a tokenizer and a network on the sample corpus: 248 reviews, no network.\n")
+        print("1. Train a tokenizer and a network on the sample corpus, 248 reviews, offline.\n")
         run("train", "sample", "--output", small, "--epochs", "40", "--quiet")
         print("\n2. Measure it on the 100 reviews it has not seen.\n")
         before = accuracy(small)
@@ -39,7 +39,7 @@ def main() -> None:
         f"\n248 reviews teach a network little: {before:.0%} right on reviews like them. The"
         f" reference has\nread IMDB's training reviews: {measured['accuracy']:.1%} right on"
         f" the {measured['n']:,} of its test split.\n"
-        "\nLook inside:         sentiment-hf inspect \"Not a bad film at all.\" --trajectory"
+        '\nLook inside:         sentiment-hf inspect "Not a bad film at all." --trajectory'
         "\nThe real thing:      sentiment-hf train stanfordnlp/imdb --output imdb-lstm"
         "\nYour own reviews:    sentiment-hf train my.csv --output my-lstm"
     )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sentiment_hf.pretrained import LSTMForSequenceClassification
     from sentiment_hf.tokenization import train_tokenizer
     from sentiment_hf.training.classifier import train
+    from sentiment_hf.training.pretraining import pretrain
 
 _HOMES = {
     "LSTMConfig": "network",
@@ -28,6 +29,7 @@ _HOMES = {
     "evaluate": "evaluation",
     "load_reviews": "data",
     "make_loader": "batching",
+    "pretrain": "training.pretraining",
     "train": "training.classifier",
     "train_tokenizer": "tokenization",
 }
@@ -41,6 +43,7 @@ __all__ = [
     "evaluate",
     "load_reviews",
     "make_loader",
+    "pretrain",
     "train",
     "train_tokenizer",
 ]

@@ -39,6 +39,8 @@ PUBLISHED_FILES = (
 )
 
 CHECKSUM_KEY = "sha256"
+HEAD = "linear."
+ENCODER_ARCHITECTURE = "LSTMEncoder"
 
 REFERENCE_FOLDER = Path(__file__).parent / "reference"
 REFERENCE_NAME = "reference"
@@ -64,15 +66,27 @@ def is_own_file(path: Path) -> bool:
 
 def write_network(folder: Path, network: LSTMClassifier) -> None:
     """Writes `config.json` and `model.safetensors`, the weights in the configuration's `dtype`."""
-    config = network.config
+    _write(folder, network.config.to_dict(), network.state_dict(), network.config.dtype)
+
+
+def write_encoder(folder: Path, network: LSTMClassifier) -> None:
+    """Writes a network without its head: what `pretrain` makes and `read_encoder` reads."""
+    values = {**network.config.to_dict(), "architectures": [ENCODER_ARCHITECTURE]}
+    tensors = {k: v for k, v in network.state_dict().items() if not k.startswith(HEAD)}
+    _write(folder, values, tensors, network.config.dtype)
+
+
+def _write(
+    folder: Path, values: dict[str, Any], tensors: dict[str, torch.Tensor], dtype: str
+) -> None:
     stored = {
-        name: tensor.detach().to("cpu", _STORED_DTYPES[config.dtype]).contiguous()
-        for name, tensor in network.state_dict().items()
+        name: tensor.detach().to("cpu", _STORED_DTYPES[dtype]).contiguous()
+        for name, tensor in tensors.items()
     }
     for name, tensor in stored.items():
         if not torch.isfinite(tensor).all():
-            raise SentimentError(f"{name} holds numbers that are not finite in {config.dtype}.")
-    write_json(folder / CONFIG_FILE, {**config.to_dict(), "sentiment_hf_version": __version__})
+            raise SentimentError(f"{name} holds numbers that are not finite in {dtype}.")
+    write_json(folder / CONFIG_FILE, {**values, "sentiment_hf_version": __version__})
     # One key alone: the order of several changes from one writing to the next.
     save_file(stored, folder / WEIGHTS_FILE, metadata={CHECKSUM_KEY: _checksum(stored)})
 
@@ -118,13 +132,47 @@ def read_network(folder: Path, config: LSTMConfig, kind: type[NetworkT]) -> Netw
         SentimentError: the file is missing or damaged, a tensor is missing, foreign, of another
             shape than the configuration says, or holds numbers that are not finite.
     """
-    path = folder / WEIGHTS_FILE
+    if is_encoder(folder):
+        raise SentimentError(
+            f"{folder} holds a pretrained encoder without a head: fine-tune it with"
+            " `train --init-from`."
+        )
     with torch.device("meta"):
         network = kind(config)
-    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    tensors = read_tensors(path, expected)
-    network.load_state_dict(tensors, assign=True)
+    network.load_state_dict(_read_weights(folder, network.state_dict()), assign=True)
     return network.eval()
+
+
+def is_encoder(folder: Path) -> bool:
+    return read_json(folder / CONFIG_FILE).get("architectures") == [ENCODER_ARCHITECTURE]
+
+
+def read_encoder(folder: Path, network: LSTMClassifier) -> None:
+    """Loads embedding and LSTM of a checkpoint or a pretrained encoder into a network.
+
+    The head comes along where the checkpoint has one of the same labels and pooling.
+
+    Raises:
+        SentimentError: as in `read_network`.
+    """
+    config = read_config(folder)
+    with torch.device("meta"):
+        whole = LSTMClassifier(config).state_dict()
+    if is_encoder(folder):
+        whole = {name: tensor for name, tensor in whole.items() if not name.startswith(HEAD)}
+    tensors = _read_weights(folder, whole)
+    same_head = (config.label_names, config.pooling) == (
+        network.config.label_names,
+        network.config.pooling,
+    )
+    if not same_head:
+        tensors = {name: value for name, value in tensors.items() if not name.startswith(HEAD)}
+    network.load_state_dict(tensors, strict=False)
+
+
+def _read_weights(folder: Path, expected: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    shapes = {name: tuple(tensor.shape) for name, tensor in expected.items()}
+    return read_tensors(folder / WEIGHTS_FILE, shapes)
 
 
 def read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:

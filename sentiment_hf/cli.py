@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,7 @@ def _listen(quiet: bool) -> None:
 @dataset_argument
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder to write.")
 @click.option("--preset", default="fast", show_default=True, metavar="NAME", help="article, fast.")
+@click.option("--init-from", metavar="MODEL", help="Start from a checkpoint or from `pretrain`.")
 @click.option("--epochs", type=POSITIVE)
 @click.option("--learning-rate", type=RATE)
 @click.option("--vocab-size", type=POSITIVE, help="Words in the tokenizer.")
@@ -147,25 +149,34 @@ def train(
     DATASET is `sample`, a folder, a csv, json, jsonl or parquet file, or a Hub id.
     """
     _listen(quiet)
-    from sentiment_hf.checkpoint import TRAINING_FILE
-    from sentiment_hf.files import read_json
     from sentiment_hf.training.classifier import train as run
 
-    try:
+    with _kept_when_interrupted(output):
         run(dataset, output, show_progress=not quiet, **options)
+    _say_trained(output, "validation_accuracy", as_json)
+    if push_to:
+        _push(output, push_to)
+
+
+@contextmanager
+def _kept_when_interrupted(output: Path) -> Iterator[None]:
+    try:
+        yield
     except KeyboardInterrupt:
         raise SentimentError(
             f"interrupted; what is trained so far is kept in {output}: the same command with"
             " --resume goes on",
             exit_status=130,
         ) from None
+
+
+def _say_trained(output: Path, figure: str, as_json: bool) -> None:
+    from sentiment_hf.checkpoint import TRAINING_FILE
+    from sentiment_hf.files import read_json
+
     record = read_json(output / TRAINING_FILE)
-    if as_json:
-        click.echo(json.dumps(record))
-    else:
-        click.echo(f"{output}\tvalidation accuracy {record['validation_accuracy']:.4f}")
-    if push_to:
-        _push(output, push_to)
+    shown = f"{output}\t{figure.replace('_', ' ')} {record[figure]:.4f}"
+    click.echo(json.dumps(record) if as_json else shown)
 
 
 def _push(folder: Path, repo_id: str, **options: Any) -> None:
@@ -186,6 +197,32 @@ def push(folder: Path, repo_id: str, **options: Any) -> None:
     """Share the checkpoint in FOLDER as REPO_ID (user/name) on the Hub."""
     _listen(quiet=False)
     _push(folder, repo_id, **options)
+
+
+@main.command()
+@dataset_argument
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder to write.")
+@click.option("--splits", metavar="A,B", help="Splits to read [default: all but test].")
+@click.option("--epochs", type=POSITIVE)
+@click.option("--learning-rate", type=RATE)
+@click.option("--vocab-size", type=POSITIVE, help="Words in the tokenizer.")
+@click.option("--resume", is_flag=True, help="Go on with a pretraining that was cut off.")
+@click.option("--overwrite", is_flag=True, help="Replace what is in --output.")
+@reading_options
+@compute_options
+@seed_option
+@json_option
+def pretrain(
+    dataset: str, output: Path, splits: str | None, quiet: bool, as_json: bool, **options: Any
+) -> None:
+    """Pretrain embedding and LSTM on the texts of DATASET, for `train --init-from`."""
+    _listen(quiet)
+    from sentiment_hf.training.pretraining import pretrain as run
+
+    names = [name.strip() for name in splits.split(",")] if splits else None
+    with _kept_when_interrupted(output):
+        run(dataset, output, splits=names, show_progress=not quiet, **options)
+    _say_trained(output, "perplexity", as_json)
 
 
 @main.command()

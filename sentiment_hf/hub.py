@@ -83,6 +83,12 @@ def find_checkpoint(
     return _download(name, files, options)
 
 
+def model_name(model: str | Path) -> str:
+    """How a MODEL is called in what is written: its Hub id, or its base name."""
+    path = Path(model)
+    return path.resolve().name if path.exists() else str(model)
+
+
 def _download(repo_id: str, files: tuple[str, ...], options: HubOptions) -> Path:
     """Fetches files of one commit and checks each against its checksum."""
     from huggingface_hub import HfApi, hf_hub_download, snapshot_download

@@ -21,7 +21,6 @@ import socket
 import socketserver
 import struct
 import threading
-import time
 import traceback
 from collections import namedtuple
 from dataclasses import dataclass, field
@@ -183,7 +182,7 @@ class Handler(BaseHTTPRequestHandler):
         owner.requests.append(request)
         fault = owner.take_fault(request)
         if fault.kind == "slow":
-            time.sleep(fault.seconds)
+            threading.Event().wait(fault.seconds)  # `time.sleep` may be patched by the test
         reply = None if fault.kind == "reset" else owner.answer(request, fault)
         if fault.kind in ("reset", "lost"):
             return self._reset(request, fault.kind)

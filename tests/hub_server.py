@@ -21,10 +21,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-import yaml
 from faulty_server import INVALID_TOKEN, FaultyServer, RefusedError, Reply, Request, answer, ranged
 
-LARGE = "arrow bin bz2 gz h5 npy npz onnx parquet pickle pkl pt pth safetensors xz zip zst".split()
+LARGE = re.compile(r".*\.(arrow|bin|gz|h5|npy|npz|onnx|parquet|pickle|pkl|pt|pth|safetensors|zip)")
 REPO = "(?:(model|dataset)s/)?([^/]+/[^/]+)"
 ROUTES = {  # the method that serves it, and the right to the repository that it needs
     f"GET /api/{REPO}(?:/revision/([^/]+))?": ("get_info", "read"),
@@ -43,7 +42,7 @@ Commit = namedtuple("Commit", "sha files")
 
 
 def is_large(path: str, size: int, sample: bytes) -> bool:
-    return size > 0 and (path.split(".")[-1] in LARGE or size > 10 * 2**20 or b"\0" in sample)
+    return size > 0 and bool(LARGE.fullmatch(path) or size > 10 * 2**20 or b"\0" in sample)
 
 
 def checksum(path: str, data: bytes) -> str:
@@ -71,8 +70,7 @@ class Repo:
 
     def __post_init__(self):
         self.web = ("" if self.kind == "model" else f"{self.kind}s/") + self.id
-        attributes = "".join(f"*.{ext} filter=lfs diff=lfs merge=lfs -text\n" for ext in LARGE)
-        initial = {".gitattributes": attributes.encode()}
+        initial = {".gitattributes": b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"}
         self.add("refs/heads/main", Commit(None, {}), initial)
 
     def add(self, ref: str, parent: Commit, changes: dict[str, bytes | None]) -> str:
@@ -147,7 +145,7 @@ class Hub(FaultyServer):
         request.user = self.users.get(token)
         line = f"{request.method.replace('HEAD', 'GET')} {urlsplit(request.target).path}"
         if line == "POST /api/validate-yaml":
-            return self.validate_yaml(request)
+            return answer({"errors": [], "warnings": []})  # every card is fine
         if line == "POST /api/repos/create":
             return self.create_repo(request)
         for route, (name, need) in ROUTES.items():
@@ -159,7 +157,7 @@ class Hub(FaultyServer):
 
     def _allowed(self, kind: str, repo_id: str, request: Request, need: str | None) -> Repo:
         repo, user = self.repos.get((kind, repo_id)), request.user
-        mine = user is not None and user.name == repo_id.split("/")[0]
+        mine = user is not None and repo_id.startswith(f"{user.name}/")
         if repo is None or (need and repo.private and not mine):
             raise RefusedError(404 if user else 401, "Repository not found", "RepoNotFound")
         if need == "content" and repo.gated and not mine:
@@ -171,15 +169,6 @@ class Hub(FaultyServer):
             status, code = (403, None) if user else (401, "RepoNotFound")
             raise RefusedError(status, "You may not write here, except a Pull Request", code)
         return repo
-
-    def validate_yaml(self, request):
-        found = re.match(r"---\n(.*?)\n---", request.json()["content"], re.DOTALL)
-        try:
-            valid = isinstance(yaml.safe_load(found[1] if found else "{}"), dict)
-        except yaml.YAMLError:
-            valid = False
-        errors = [] if valid else [{"message": "the metadata is no YAML mapping"}]
-        return answer({"errors": errors, "warnings": []}, 400 if errors else 200)
 
     def create_repo(self, request):
         body, user = request.json(), request.user

@@ -3,10 +3,10 @@
 import hashlib
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hub_server import Hub
@@ -20,11 +20,8 @@ FILES = {"model.safetensors": WEIGHTS, "config.json": b'{"hidden_size": 4}', "a/
 
 @pytest.fixture
 def hub(monkeypatch):
-    from huggingface_hub import constants
-    from huggingface_hub.utils import _http
-
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(_http.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
     with Hub() as hub:
         hub.add_user("ann", "hf_ann")
         hub.add_user("bob", "hf_bob")
@@ -69,24 +66,30 @@ def fetch(hub, tmp_path):
     return download
 
 
+def run_script(script, environment, *arguments) -> str:
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def test_a_folder_comes_back_as_it_was_pushed(hub, ann, folder, tmp_path, fetch):
     url = ann.create_repo("ann/m")
     assert (url.repo_id, url.endpoint) == ("ann/m", hub.endpoint)
     pushed = ann.upload_folder(repo_id="ann/m", folder_path=folder)
-
     assert pushed.oid == hub.head("ann/m") == ann.model_info("ann/m").sha
     assert hub.files("ann/m").items() >= FILES.items()
     local = snapshot_download("ann/m", endpoint=hub.endpoint, cache_dir=tmp_path / "cache")
     assert all((tmp_path / local / path).read_bytes() == data for path, data in FILES.items())
     assert fetch("a/b/c.txt") == b"deep"
 
-
-def test_what_did_not_change_is_not_uploaded_again(hub, ann, folder):
-    ann.create_repo("ann/m")
-    first = ann.upload_folder(repo_id="ann/m", folder_path=folder)
     again = ann.upload_folder(repo_id="ann/m", folder_path=folder)
-    assert again.oid == first.oid
+    assert again.oid == pushed.oid
     assert len(hub.calls("PUT /cdn/")) == len(hub.calls("POST .*/commit/")) == 1
+    ann.delete_folder("a", "ann/m")
+    assert set(hub.files("ann/m")) == {".gitattributes", "model.safetensors", "config.json"}
 
 
 def test_large_files_are_redirected_to_another_origin_without_the_token(hub, ann, fetch):
@@ -99,22 +102,17 @@ def test_large_files_are_redirected_to_another_origin_without_the_token(hub, ann
     assert [call.side for call in hub.calls("config.json")] == ["api", "api"]
 
 
-def test_info_and_tree_give_sizes_and_sha256(hub, ann, folder):
+def test_info_and_tree_give_sizes_and_sha256(hub, ann):
     hub.commit("ann/m", FILES)
     sha256 = hashlib.sha256(WEIGHTS).hexdigest()
     siblings = {s.rfilename: s for s in ann.model_info("ann/m", files_metadata=True).siblings}
     assert siblings["model.safetensors"].lfs.sha256 == sha256
     assert siblings["config.json"].lfs is None
     assert siblings["config.json"].size == len(FILES["config.json"])
-
     tree = {entry.path: entry for entry in ann.list_repo_tree("ann/m", recursive=True)}
     assert set(tree) == {*FILES, ".gitattributes", "a", "a/b"}
     assert tree["model.safetensors"].lfs.sha256 == sha256
     assert [entry.path for entry in ann.list_repo_tree("ann/m", "a")] == ["a/b"]
-    assert not ann.verify_repo_checksums("ann/m", local_dir=folder).mismatches
-    (folder / "model.safetensors").write_bytes(WEIGHTS[::-1])
-    mismatches = ann.verify_repo_checksums("ann/m", local_dir=folder).mismatches
-    assert [mismatch["path"] for mismatch in mismatches] == ["model.safetensors"]
 
 
 def test_revisions_are_branches_tags_pull_requests_and_commits(hub, ann, fetch):
@@ -122,87 +120,61 @@ def test_revisions_are_branches_tags_pull_requests_and_commits(hub, ann, fetch):
     ann.create_tag("ann/m", tag="v1")
     ann.create_branch("ann/m", branch="dev/a", revision=old)
     new = hub.commit("ann/m", {"x": b"2"})
-    pull = ann.upload_file(
-        repo_id="ann/m", path_in_repo="x", path_or_fileobj=b"3", create_pr=True, parent_commit=old
-    )
-    on_branch = ann.upload_file(
-        repo_id="ann/m", path_in_repo="x", path_or_fileobj=b"4", revision="dev/a"
-    )
+    file = {"repo_id": "ann/m", "path_in_repo": "x"}
+    pull = ann.upload_file(path_or_fileobj=b"3", create_pr=True, parent_commit=old, **file)
+    on_branch = ann.upload_file(path_or_fileobj=b"4", revision="dev/a", **file)
 
     assert pull.pr_revision == "refs/pr/1"
     contents = {"main": b"2", "v1": b"1", "dev/a": b"4", "refs/pr/1": b"3", old: b"1", new: b"2"}
     assert {revision: fetch("x", revision=revision) for revision in contents} == contents
-    heads = [hub.head("ann/m", revision) for revision in ("main", "dev/a", "v1")]
-    assert heads == [new, on_branch.oid, old]
+    assert hub.head("ann/m", "dev/a") == on_branch.oid
     assert ann.model_info("ann/m", revision="refs/pr/1").sha == pull.oid
-
     ann.create_tag("ann/m", tag="v1", exist_ok=True)
     with pytest.raises(hub_errors.HfHubHTTPError, match="409"):
         ann.create_tag("ann/m", tag="v1")
 
 
-def test_a_commit_on_an_old_parent_is_refused(hub, ann):
-    old = hub.commit("ann/m", {"x": b"1"})
-    new = hub.commit("ann/m", {"x": b"2"})
-    add = [CommitOperationAdd("y", b"y")]
-    with pytest.raises(hub_errors.HfHubHTTPError, match="A commit has happened since") as caught:
-        ann.create_commit("ann/m", add, commit_message="late", parent_commit=old)
-    assert caught.value.response.status_code == 412
-    assert hub.head("ann/m") == new
-    ann.create_commit("ann/m", add, commit_message="in time", parent_commit=new)
-    ann.delete_file("x", "ann/m")
-    assert set(hub.files("ann/m")) == {".gitattributes", "y"}
-
-
 def test_of_concurrent_commits_on_one_parent_exactly_one_wins(hub, ann):
-    parent, outcomes = hub.commit("ann/m", {"x": b"1"}), []
+    parent = hub.commit("ann/m", {"x": b"1"})
 
-    def push(number: int):
+    def push(number: int) -> int:
         try:
             add = [CommitOperationAdd("x", b"push %d" % number)]
             ann.create_commit("ann/m", add, commit_message="race", parent_commit=parent)
-            outcomes.append(200)
         except hub_errors.HfHubHTTPError as error:
-            outcomes.append(error.response.status_code)
+            assert "A commit has happened since" in str(error)
+            return error.response.status_code
+        return 200
 
-    threads = [threading.Thread(target=push, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(outcomes) == [200, 412, 412, 412]
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(push, range(4))) == [200, 412, 412, 412]
 
 
 def test_an_existing_repository_is_a_conflict_unless_that_is_fine(hub, ann, bob, nobody):
     ann.create_repo("ann/m", private=True)
     assert hub.repo("ann/m").private
-    with pytest.raises(hub_errors.HfHubHTTPError, match="409"):
-        ann.create_repo("ann/m")
     assert ann.create_repo("m", exist_ok=True).repo_id == "ann/m"
-    with pytest.raises(hub_errors.HfHubHTTPError, match="403"):
-        bob.create_repo("ann/other")
-    with pytest.raises(hub_errors.HfHubHTTPError, match="401"):
-        nobody.create_repo("ann/other")
+    for api, name, error in ((ann, "m", "409"), (bob, "other", "403"), (nobody, "other", "401")):
+        with pytest.raises(hub_errors.HfHubHTTPError, match=error):
+            api.create_repo(f"ann/{name}")
 
 
 def test_missing_things_are_named_as_the_hub_names_them(hub, ann, nobody, fetch):
     hub.commit("ann/m", FILES)
     hub.create("ann/d", repo_type="dataset")
-    for api in (ann, nobody):
-        with pytest.raises(hub_errors.RepositoryNotFoundError):
-            api.model_info("ann/no")
-        with pytest.raises(hub_errors.RepositoryNotFoundError):
-            api.model_info("ann/d")
+    for api, token in ((ann, "hf_ann"), (nobody, False)):
+        for missing in ("ann/no", "ann/d"):
+            with pytest.raises(hub_errors.RepositoryNotFoundError):
+                api.model_info(missing)
         with pytest.raises(hub_errors.RevisionNotFoundError):
             api.model_info("ann/m", revision="no")
-    for token in ("hf_ann", False):
         with pytest.raises(hub_errors.RemoteEntryNotFoundError):
             fetch("no.txt", token=token)
         with pytest.raises(hub_errors.RevisionNotFoundError):
             fetch(revision="no", token=token)
 
 
-def test_a_private_repository_exists_for_its_owner_only(hub, ann, bob, nobody, fetch):
+def test_a_private_repository_exists_for_its_owner_only(hub, bob, nobody, fetch):
     hub.commit("ann/m", FILES)
     hub.repo("ann/m").private = True
     for api, token, status in ((bob, "hf_bob", 404), (nobody, False, 401)):
@@ -214,7 +186,7 @@ def test_a_private_repository_exists_for_its_owner_only(hub, ann, bob, nobody, f
     assert fetch() == fetch(token="hf_ann_reads") == WEIGHTS
 
 
-def test_a_gated_repository_shows_its_metadata_but_not_its_files(hub, ann, bob, fetch):
+def test_a_gated_repository_shows_its_metadata_but_not_its_files(hub, bob, fetch):
     hub.commit("ann/m", FILES)
     hub.repo("ann/m").gated = "manual"
     assert bob.model_info("ann/m").gated == "manual"
@@ -231,7 +203,6 @@ def test_only_a_write_token_of_the_owner_writes(hub, bob, nobody, folder):
     for api, error in ((bob, "403"), (reader, "403"), (nobody, "401")):
         with pytest.raises(hub_errors.HfHubHTTPError, match=error):
             api.upload_folder(repo_id="ann/m", folder_path=folder)
-    assert hub.head("ann/m") == before
     assert not hub.calls("/cdn/|/commit/")
     pull = bob.upload_folder(repo_id="ann/m", folder_path=folder, create_pr=True)
     assert hub.files("ann/m", revision=pull.pr_revision)["model.safetensors"] == WEIGHTS
@@ -245,30 +216,6 @@ def test_an_unknown_or_expired_token_is_refused_even_for_public_files(hub, ann, 
     hub.fail("/api/models/ann/m", "expired")
     with pytest.raises(hub_errors.HfHubHTTPError, match="Invalid credentials"):
         ann.model_info("ann/m")
-
-
-def test_a_card_is_judged_before_it_is_committed(hub, ann):
-    ann.create_repo("ann/m")
-    upload = {"repo_id": "ann/m", "path_in_repo": "README.md"}
-    with pytest.raises(ValueError, match="Invalid metadata"):
-        ann.upload_file(path_or_fileobj=b"---\nlicense mit\n---\n", **upload)
-    ann.upload_file(path_or_fileobj=b"no metadata", **upload)
-    ann.upload_file(path_or_fileobj=b"---\nlicense: mit\ntags:\n- a\n---\n# Card\n", **upload)
-    assert hub.files("ann/m")["README.md"].endswith(b"# Card\n")
-
-
-def test_a_part_of_a_file(hub):
-    hub.commit("ann/m", FILES)
-
-    def get(span):
-        url = f"{hub.endpoint}/ann/m/resolve/main/model.safetensors"
-        request = urllib.request.Request(url, headers={"Range": span})
-        with urllib.request.urlopen(request, timeout=5) as response:
-            return response.status, response.read(), response.headers["Content-Range"]
-
-    total = len(WEIGHTS)
-    assert get("bytes=3-5") == (206, b"\3\4\5", f"bytes 3-5/{total}")
-    assert get(f"bytes={total - 1}-") == (206, b"\xff", f"bytes {total - 1}-{total - 1}/{total}")
 
 
 @pytest.mark.parametrize(
@@ -310,7 +257,6 @@ def test_a_commit_whose_answer_is_lost_exists(hub, ann, folder):
 def test_a_download_meets_the_fault(hub, fetch):
     hub.commit("ann/m", FILES)
     cdn = "GET /cdn/.*model.safetensors"
-
     hub.fail(cdn, "cut")
     assert fetch() == WEIGHTS, "the client tries again"
     hub.fail(cdn, 429, seconds=0)
@@ -325,18 +271,11 @@ def test_a_download_meets_the_fault(hub, fetch):
     wrong = fetch()
     assert len(wrong) == len(WEIGHTS)
     assert sum(a != b for a, b in zip(wrong, WEIGHTS)) == 1
-    hub.fail("HEAD .*config.json", 500)
-    assert fetch("config.json") == FILES["config.json"]
-    hub.fail("HEAD .*config.json", "reset")
-    with pytest.raises(Exception, match="reset"):
-        fetch("config.json")
-
-    statuses = [call.status for call in hub.calls(cdn)]
-    assert statuses == [200, 200, 429, 200, "torn", 503, 200]
+    assert [call.status for call in hub.calls(cdn)] == [200, 200, 429, 200, "torn", 503, 200]
     assert not hub.faults
 
 
-def test_slow_is_slow_and_does_not_hold_up_others_or_the_end(hub):
+def test_slow_is_slow_and_does_not_hold_up_others(hub):
     hub.create("ann/m")
     url = f"{hub.endpoint}/api/models/ann/m"
     hub.fail("ann/m", "slow", seconds=0.3)
@@ -346,11 +285,7 @@ def test_slow_is_slow_and_does_not_hold_up_others_or_the_end(hub):
     assert time.monotonic() - started >= 0.3
     with pytest.raises(TimeoutError):
         urllib.request.urlopen(url, timeout=0.1)
-    started = time.monotonic()
     urllib.request.urlopen(url, timeout=5).close()
-    hub.__exit__(None)
-    assert time.monotonic() - started < 5
-    hub.__enter__()
 
 
 def test_a_hub_that_is_down_refuses_and_comes_back_with_its_state(hub, ann):
@@ -363,20 +298,14 @@ def test_a_hub_that_is_down_refuses_and_comes_back_with_its_state(hub, ann):
     assert hub.head("ann/m") == sha
 
 
-def test_faults_are_checked_and_can_be_taken_back(hub, ann):
+def test_an_error_inside_the_server_and_in_a_test_is_noticed():
+    hub = Hub().__enter__()
     with pytest.raises(ValueError, match="unknown fault 'slwo'"):
         hub.fail("create", "slwo")
-    hub.fail("create", 500, times=99)
-    hub.heal()
-    assert ann.create_repo("ann/m")
-
-
-def test_an_error_inside_the_server_fails_the_test():
-    hub = Hub().__enter__()
-    request = urllib.request.Request(f"{hub.endpoint}/api/validate-yaml", b"{")
+    hub.serve = None
     with pytest.raises(urllib.error.HTTPError, match="500"):
-        urllib.request.urlopen(request, timeout=5)
-    with pytest.raises(AssertionError, match="JSONDecodeError"):
+        urllib.request.urlopen(hub.endpoint, timeout=5)
+    with pytest.raises(AssertionError, match="not callable"):
         hub.__exit__(None)
 
 
@@ -400,17 +329,10 @@ streamed = load_dataset("ann/reviews", split="train", streaming=True)
 assert [row["label"] for row in streamed] == [1, 0]
 print(*sorted(asked))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env=hub.environment(tmp_path, "hf_ann"),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert set(done.stdout.split()) <= {"127.0.0.1", "datasets-server.127.0.0.1"}
+    asked = run_script(script, hub.environment(tmp_path, "hf_ann"))
+    assert set(asked.split()) <= {"127.0.0.1", "datasets-server.127.0.0.1"}
     assert any(path.endswith(".parquet") for path in hub.files("ann/reviews", repo_type="dataset"))
+    assert 206 in [call.status for call in hub.calls("GET /cdn/.*parquet")], "a part was streamed"
 
 
 def test_a_large_file_makes_the_round_trip_through_xet(tmp_path):
@@ -429,21 +351,13 @@ assert open(hf_hub_download("ann/m", "model.safetensors"), "rb").read() == data
     pushed = tmp_path / "pushed"
     with XetHub() as hub:
         hub.add_user("ann", "hf_ann")
-        done = subprocess.run(
-            [sys.executable, "-c", script, str(pushed)],
-            env=hub.environment(tmp_path / "home", "hf_ann"),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+        environment = hub.environment(tmp_path / "home", "hf_ann") | {"HF_HUB_DISABLE_XET": "0"}
+        run_script(script, environment, pushed)
         assert not hub.calls("/cdn/|PUT ")
         assert hub.calls("POST /v1/xorbs/")
         assert hub.calls("GET /v1/xorbs/")
         assert sum(map(len, hub.xorbs.values())) < pushed.stat().st_size, "nothing was compressed"
         assert hub.files("ann/m")["model.safetensors"] == pushed.read_bytes()
-        with urllib.request.urlopen(
-            f"{hub.endpoint}/ann/m/resolve/main/model.safetensors"
-        ) as plain:
+        url = f"{hub.endpoint}/ann/m/resolve/main/model.safetensors"
+        with urllib.request.urlopen(url, timeout=5) as plain:
             assert plain.read() == pushed.read_bytes()

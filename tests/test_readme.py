@@ -13,7 +13,7 @@ README = (Path(__file__).parent.parent / "README.md").read_text()
 CONSOLE = "\n".join(re.findall(r"```console\n(.*?)```", README, re.DOTALL))
 COMMANDS = re.findall(r"^\$ (?:printf .*\| )?(sentiment-hf .*)$", CONSOLE, re.MULTILINE)
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-NEEDS_MORE = ("stanfordnlp/imdb", "my.csv", "user/", "imdb-lstm", "REPO")
+NEEDS_MORE = ("stanfordnlp/imdb", "my.csv", "user/", "imdb-lstm", "sentiment-hf demo")
 
 
 def is_short_and_offline(command: str) -> bool:
@@ -44,8 +44,8 @@ def test_the_short_offline_commands_run_in_order(tmp_path, monkeypatch, run):
 
 def test_the_python_examples_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    names: dict = {}
     for example in PYTHON:
-        names: dict = {}
         exec(example, names)
     assert names["x"].shape == (50, 200)
     assert names["y"].shape == (50,)

@@ -12,7 +12,6 @@ from hub_server import REPO, ROUTES, Hub
 
 ROUTES[f"GET /api/{REPO}/xet-write-token/([^/]+)"] = ("get_xet_token", "write")
 ROUTES[f"GET /api/{REPO}/xet-read-token/([^/]+)"] = ("get_xet_token", "content")
-VERIFIED, WITH_SHA256 = 1 << 31, 1 << 30
 
 
 def hex_hash(raw: bytes) -> str:
@@ -42,16 +41,12 @@ class XetHub(Hub):
 
     def __init__(self):
         super().__init__()
-        self.xorbs, self.terms, self.xet_hashes = {}, {}, {}
-
-    def environment(self, home, token=None):
-        return super().environment(home, token) | {"HF_HUB_DISABLE_XET": "0"}
+        self.xorbs, self.xet_hashes, self.reconstructions = {}, {}, {}
 
     def get_xet_token(self, request, repo, revision):
-        url, token, end = self.address("cas"), repo.web, 2**33
-        headers = {"X_Xet_Cas_Url": url, "X_Xet_Access_Token": token}
-        headers["X_Xet_Token_Expiration"] = str(end)
-        return answer({"casUrl": url, "accessToken": token, "exp": end}, **headers)
+        named = {"casUrl": self.address("cas"), "accessToken": repo.web, "exp": 2**33}
+        headers = zip(("Cas-Url", "Access-Token", "Token-Expiration"), map(str, named.values()))
+        return answer(named, **{f"X-Xet-{name}": value for name, value in headers})
 
     def get_file(self, request, repo, revision, path):
         reply = super().get_file(request, repo, revision, path)
@@ -67,7 +62,7 @@ class XetHub(Hub):
         if request.matches("POST /v1/shards"):
             return self.add_shard(request)
         if request.matches("GET /v1/reconstructions/"):
-            return self.reconstruction(self.terms[name])
+            return answer(self.reconstructions[name])
         if request.matches("GET /v1/xorbs/"):
             return ranged(request, self.xorbs[name], {})
         if request.matches("POST /v1/xorbs/"):
@@ -80,25 +75,21 @@ class XetHub(Hub):
         repo = next(repo for repo in self.repos.values() if repo.web == token)
         rows = iter(request.body[i : i + 48] for i in range(48, len(request.body), 48))
         while (file := next(rows))[:32] != b"\xff" * 32:
-            raw_hash, flags, count = struct.unpack("<32sII8x", file)
-            entries = [struct.unpack("<32s4xIII", next(rows)) for _ in range(count)]
-            for _ in range(count * bool(flags & VERIFIED) + bool(flags & WITH_SHA256)):
+            file_hash, count = struct.unpack("<32s4xI8x", file)
+            data, terms, fetched = b"", [], {}
+            for _ in range(count):
+                xorb_hash, size, first, last = struct.unpack("<32s4xIII", next(rows))
+                xorb, span = hex_hash(xorb_hash), {"start": first, "end": last}
+                part = chunks(self.xorbs[xorb])[first:last]
+                data += b"".join(chunk for _, _, chunk in part)
+                terms.append({"hash": xorb, "unpacked_length": size, "range": span})
+                where = {"start": part[0][0], "end": part[-1][1] - 1}
+                url = f"{self.address('cas')}/v1/xorbs/{xorb}"
+                fetched.setdefault(xorb, []).append({"range": span, "url": url, "url_range": where})
+            for _ in range(count + 1):  # of each term a checksum, and of the file its sha256
                 next(rows)
-            terms = [(hex_hash(xorb), *numbers) for xorb, *numbers in entries]
-            parts = (chunks(self.xorbs[xorb])[first:last] for xorb, _, first, last in terms)
-            data = b"".join(chunk for part in parts for _, _, chunk in part)
-            sha256, xet_hash = hashlib.sha256(data).hexdigest(), hex_hash(raw_hash)
-            repo.objects[sha256], self.terms[xet_hash] = data, terms
-            self.xet_hashes[f'"{sha256}"'] = xet_hash
+            oid, name = hashlib.sha256(data).hexdigest(), hex_hash(file_hash)
+            repo.objects[oid], self.xet_hashes[f'"{oid}"'] = data, name
+            found = {"offset_into_first_range": 0, "terms": terms, "fetch_info": fetched}
+            self.reconstructions[name] = found
         return answer({"result": 1})
-
-    def reconstruction(self, terms):
-        shown, fetched = [], {}
-        for xorb, size, first, last in terms:
-            part = chunks(self.xorbs[xorb])[first:last]
-            span, url = {"start": first, "end": last}, f"{self.address('cas')}/v1/xorbs/{xorb}"
-            where = {"start": part[0][0], "end": part[-1][1] - 1}
-            shown.append({"hash": xorb, "unpacked_length": size, "range": span})
-            info = {"range": span, "url": url, "url_range": where}
-            fetched.setdefault(xorb, []).append(info)
-        return answer({"offset_into_first_range": 0, "terms": shown, "fetch_info": fetched})

@@ -6,18 +6,19 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from datasets import ClassLabel, Dataset
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from sentiment_hf.batching import EncodedRows, TrainingBatches
 from sentiment_hf.card import write_card
-from sentiment_hf.checkpoint import TRAINING_FILE
+from sentiment_hf.checkpoint import TRAINING_FILE, read_config, read_encoder, read_tokenizer
 from sentiment_hf.data import (
     DEFAULT_DATASET,
     ReadingOptions,
@@ -30,6 +31,7 @@ from sentiment_hf.errors import SentimentError
 from sentiment_hf.figures import draw_training_curve
 from sentiment_hf.files import replaced_folder, write_json
 from sentiment_hf.hardware import keep_freed_memory, pick_device, pick_training_dtype
+from sentiment_hf.hub import find_checkpoint, model_name
 from sentiment_hf.inference import predict_logits
 from sentiment_hf.network import LSTMClassifier, LSTMConfig
 from sentiment_hf.pipeline import SentimentPipeline
@@ -42,6 +44,9 @@ from sentiment_hf.training.state import STATE_FOLDER, StateFolder
 from sentiment_hf.training.word_vectors import word_vectors
 
 TRAIN_SPLIT = "train"
+SIZES_OF_AN_ENCODER = (
+    "vocab_size", "embedding_dim", "hidden_size", "num_layers", "bidirectional",
+)  # fmt: skip
 FEWEST_STEPS = 400
 SOFT_LABEL_NAMES = {0: "neg", 1: "pos"}
 
@@ -53,6 +58,7 @@ def train(
     output: str | Path = "",
     *,
     preset: str = "fast",
+    init_from: str | Path | None = None,
     epochs: int | None = None,
     learning_rate: float | None = None,
     vocab_size: int | None = None,
@@ -74,6 +80,8 @@ def train(
         dataset, options: as in `load_reviews`.
         output: the checkpoint folder to write.
         preset: `article` or `fast`; the other arguments change what it says.
+        init_from: start from the words, embedding and LSTM of this MODEL: a checkpoint, or what
+            `pretrain` made. The head is new where the labels differ.
         max_length: words kept of a longer text.
         dtype: `float32` or `bfloat16`; by default what the hardware is fast at.
         resume: go on with a training that was cut off.
@@ -88,6 +96,8 @@ def train(
     settings = _settings(
         get_preset(preset), epochs, learning_rate, vocab_size, max_length, batch_size
     )
+    if init_from is not None and vocab_size is not None:
+        raise SentimentError("--vocab-size has no use with --init-from: the words come along.")
     folder = Path(output)
     state = StateFolder(folder / STATE_FOLDER)
     if prepare_output(folder, state, resume=resume, overwrite=overwrite):
@@ -107,12 +117,13 @@ def train(
         raise SentimentError(
             f"{len(reviews)} labelled rows are too few to hold some out for validation."
         )
-    tokenizer = train_tokenizer(train_rows["text"], settings.vocab_size)
-    config = LSTMConfig(vocab_size=tokenizer.get_vocab_size(), id2label=names, **settings.network)
+    source = None if init_from is None else find_checkpoint(init_from)
+    tokenizer, config = _words_and_sizes(source, train_rows, settings, names)
     if epochs is None:
         settings = with_enough_steps(settings, len(train_rows))
     arguments = {
         "preset": preset,
+        "init_from": None if init_from is None else model_name(init_from),
         "epochs": settings.loop.epochs,
         "learning_rate": settings.loop.learning_rate,
         "batch_size": settings.batch_size,
@@ -131,7 +142,9 @@ def train(
     set_seed(seed)
     network = LSTMClassifier(config)
     rows = EncodedRows.from_split(train_rows, tokenizer, config.num_labels)
-    if settings.word_vectors and not state.exists():
+    if source is not None:
+        read_encoder(source, network)
+    elif settings.word_vectors and not state.exists():
         vectors = word_vectors(rows, config.vocab_size, config.embedding_dim, seed)
         network.embedding.load_state_dict({"weight": vectors})
     validation = EncodedRows.from_split(validation_rows, tokenizer, config.num_labels)
@@ -146,18 +159,12 @@ def train(
         identity={**arguments, "config": config.to_dict(), "data": data, "dtype": precision_name},
         show_progress=show_progress,
     )
-    if config.dtype == "float16":
-        # Rounded before the temperature is fitted: what is measured is what is saved.
-        network.half().float()
-    logits = predict_logits(network, validation)
-    targets = torch.from_numpy(validation.labels)
-    config = dataclasses.replace(config, temperature=fit_temperature(network, logits, targets))
-    network.config = config
+    accuracy = _calibrate(network, validation)
     pipe = SentimentPipeline(network.eval(), tokenizer)
     record = {
         "arguments": arguments,
         "data": data,
-        "validation_accuracy": _accuracy(network, logits, targets),
+        "validation_accuracy": accuracy,
         **describe_run(history, preparation, chosen_device, precision_name),
     }
     with replaced_folder(folder) as new:
@@ -166,6 +173,31 @@ def train(
         draw_training_curve(new, history)
         write_card(new)
     return pipe
+
+
+def _words_and_sizes(
+    source: Path | None, train_rows: Dataset, settings: Preset, names: dict[int, str]
+) -> tuple[Tokenizer, LSTMConfig]:
+    """Tokenizer and configuration: from the training texts, or those of a pretrained source."""
+    if source is None:
+        tokenizer = train_tokenizer(train_rows["text"], settings.vocab_size)
+        sizes: dict[str, Any] = {"vocab_size": tokenizer.get_vocab_size()}
+    else:
+        base = read_config(source)
+        tokenizer = read_tokenizer(source, base)
+        sizes = {name: getattr(base, name) for name in SIZES_OF_AN_ENCODER}
+    return tokenizer, LSTMConfig(id2label=names, **{**settings.network, **sizes})
+
+
+def _calibrate(network: LSTMClassifier, validation: EncodedRows) -> float:
+    """Fits the temperature on the weights as they will be saved; gives the accuracy."""
+    if network.config.dtype == "float16":
+        network.half().float()
+    logits = predict_logits(network, validation)
+    targets = torch.from_numpy(validation.labels)
+    temperature = fit_temperature(network, logits, targets)
+    network.config = dataclasses.replace(network.config, temperature=temperature)
+    return _accuracy(network, logits, targets)
 
 
 def _settings(

@@ -83,6 +83,46 @@ PRESETS = {
 }
 
 
+@dataclass(frozen=True)
+class Pretraining:
+    """Everything that `pretrain` needs to know besides the text.
+
+    Attributes:
+        network: the fields of `LSTMConfig` that differ from its defaults.
+        window: gradients go back at most that many words: longer texts are cut into pieces.
+        candidates: words that a CPU samples for the softmax; a GPU computes all of them.
+    """
+
+    network: dict[str, Any]
+    loop: LoopSettings
+    batch_size: int
+    window: int
+    candidates: int
+    vocab_size: int = DEFAULT_VOCAB_SIZE
+
+
+PRETRAINING = Pretraining(
+    network={
+        "embedding_dim": 256,
+        "hidden_size": 512,
+        "dropout": 0.2,
+        "embedding_dropout": 0.2,
+        "word_dropout": 0.05,
+    },
+    loop=LoopSettings(
+        epochs=4,
+        learning_rate=2e-3,
+        betas=(0.9, 0.99),
+        warmup_share=0.05,
+        weight_decay=0.01,
+        metric="-perplexity",
+    ),
+    batch_size=64,
+    window=128,
+    candidates=4096,
+)
+
+
 def get_preset(name: str) -> Preset:
     """The preset of that name.
 

@@ -1,0 +1,231 @@
+"""`pretrain`: embedding and LSTM as a language model, from text without labels."""
+
+import dataclasses
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Unpack
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets
+from torch import nn
+
+from sentiment_hf.batching import EncodedRows, TrainingBatches
+from sentiment_hf.checkpoint import TRAINING_FILE, write_encoder, write_tokenizer
+from sentiment_hf.data import (
+    DEFAULT_DATASET,
+    NO_LABEL,
+    VALIDATION_ROWS,
+    VALIDATION_SHARE,
+    ReadingOptions,
+    dataset_name,
+    load_reviews,
+    rows_with_text,
+    split_validation,
+)
+from sentiment_hf.errors import SentimentError
+from sentiment_hf.files import replaced_folder, write_json
+from sentiment_hf.hardware import keep_freed_memory, pick_device, pick_training_dtype
+from sentiment_hf.network import LSTMClassifier, LSTMConfig
+from sentiment_hf.tokenization import train_tokenizer
+from sentiment_hf.training import loop
+from sentiment_hf.training.language_model import LanguageModel, guess_words
+from sentiment_hf.training.presets import PRETRAINING, Pretraining
+from sentiment_hf.training.session import describe_run, make_accelerator, prepare_output
+from sentiment_hf.training.state import STATE_FOLDER, StateFolder
+from sentiment_hf.training.word_vectors import word_vectors
+
+TEST_SPLIT = "test"
+TRAIN_SPLIT = "train"
+SHORTEST_WINDOW = 2
+
+logger = logging.getLogger(__name__)
+
+
+def pretrain(
+    dataset: str | Path = DEFAULT_DATASET,
+    output: str | Path = "",
+    *,
+    splits: Sequence[str] | None = None,
+    epochs: int | None = None,
+    learning_rate: float | None = None,
+    vocab_size: int | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    dtype: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    show_progress: bool = True,
+    **options: Unpack[ReadingOptions],
+) -> Path:
+    """Pretrains embedding and LSTM on the texts of a data set and writes them into a folder.
+
+    Texts that also stand in the test split or among the validation rows of `train` (with the same
+    seed) are left out; on the validation rows the perplexity is measured.
+
+    Args:
+        dataset, options: as in `load_reviews`.
+        output: the folder to write, for `train(init_from=...)`.
+        splits: whose texts are read; all but `test` by default.
+
+    Returns:
+        The folder.
+
+    Raises:
+        SentimentError: unusable data or arguments, an occupied `output`, a loss that is no number.
+    """
+    folder = Path(output)
+    state = StateFolder(folder / STATE_FOLDER)
+    if prepare_output(folder, state, resume=resume, overwrite=overwrite):
+        return folder
+    settings = dataclasses.replace(
+        PRETRAINING,
+        loop=dataclasses.replace(
+            PRETRAINING.loop,
+            epochs=epochs or PRETRAINING.loop.epochs,
+            learning_rate=learning_rate or PRETRAINING.loop.learning_rate,
+        ),
+        vocab_size=vocab_size or PRETRAINING.vocab_size,
+        batch_size=batch_size or PRETRAINING.batch_size,
+    )
+    started = time.monotonic()
+    chosen_device = pick_device(device)
+    precision, reason = pick_training_dtype(chosen_device, dtype)
+    precision_name = str(precision).removeprefix("torch.")
+    logger.info("Pretraining in %s on %s: %s.", precision_name, chosen_device, reason)
+
+    texts, held_out = texts_to_read(load_reviews(dataset, seed=seed, **options), splits, seed)
+    tokenizer = train_tokenizer(texts["text"], settings.vocab_size)
+    config = LSTMConfig(tokenizer.get_vocab_size(), **settings.network)
+    arguments = {
+        "epochs": settings.loop.epochs,
+        "learning_rate": settings.loop.learning_rate,
+        "batch_size": settings.batch_size,
+        "window": settings.window,
+        "seed": seed,
+    }
+    data = {
+        "dataset": dataset_name(dataset),
+        "revision": options.get("revision"),
+        "fingerprint": texts._fingerprint,
+        "train_rows": len(texts),
+        "validation_rows": len(held_out),
+    }
+    if chosen_device.type == "cpu":
+        keep_freed_memory()
+    accelerator = make_accelerator(chosen_device, precision)
+    set_seed(seed)
+    network = LSTMClassifier(config)
+    rows = EncodedRows.from_split(texts, tokenizer, None)
+    if not state.exists():
+        vectors = word_vectors(rows, config.vocab_size, config.embedding_dim, seed)
+        # A softmax with shared weights starts calmer from shorter vectors.
+        network.embedding.load_state_dict({"weight": vectors * config.embedding_dim**-0.25})
+    model = LanguageModel(network, settings.candidates if chosen_device.type == "cpu" else None)
+    batches = _batches(rows, settings, seed, accelerator)
+    held_rows = EncodedRows.from_split(held_out, tokenizer, None)
+    preparation = time.monotonic() - started
+    history = loop.run(
+        model,
+        [loop.Task(guess_words, batches)],
+        settings.loop,
+        accelerator=accelerator,
+        validate=_perplexity(_batches(held_rows, settings, 0), accelerator),
+        state=state,
+        identity={**arguments, "config": config.to_dict(), "data": data, "dtype": precision_name},
+        show_progress=show_progress,
+    )
+    with replaced_folder(folder) as new:
+        write_encoder(new, network)
+        write_tokenizer(new, tokenizer, config.max_length)
+        record = {
+            "arguments": arguments,
+            "data": data,
+            "perplexity": min(entry["validation_perplexity"] for entry in history),
+            **describe_run(history, preparation, chosen_device, precision_name),
+        }
+        write_json(new / TRAINING_FILE, record)
+    return folder
+
+
+def texts_to_read(
+    reviews: DatasetDict, splits: Sequence[str] | None, seed: int
+) -> tuple[Dataset, Dataset]:
+    """The texts to pretrain on, and those held out, which stand nowhere among the first."""
+    chosen = list(splits) if splits else [name for name in reviews if name != TEST_SPLIT]
+    for name in chosen:
+        if name not in reviews:
+            raise SentimentError(f"There is no split {name!r}; there are {', '.join(reviews)}.")
+    held_out = _held_out(reviews, chosen, seed)
+    barred = {text for name in reviews if name == TEST_SPLIT for text in reviews[name]["text"]}
+    if TEST_SPLIT in chosen:
+        barred = set()
+    barred |= set(held_out["text"])
+    parts = [rows_with_text(reviews[name].select_columns(["text"])) for name in chosen]
+    texts = concatenate_datasets(parts)
+    kept = [i for i, text in enumerate(texts["text"]) if text not in barred]
+    logger.info(
+        "Reading %d texts; %d also stand in the test split or are held out.",
+        len(kept), len(texts) - len(kept),
+    )  # fmt: skip
+    if not kept:
+        raise SentimentError("There is no text to pretrain on.")
+    return texts.select(kept), held_out
+
+
+def _held_out(reviews: DatasetDict, chosen: list[str], seed: int) -> Dataset:
+    """The validation rows of `train` where it is labelled, else a random sample of the texts."""
+    train = reviews.get(TRAIN_SPLIT)
+    if train is not None and isinstance(train.features.get("label"), ClassLabel):
+        kept = [
+            i
+            for i, (text, label) in enumerate(zip(train["text"], train["label"], strict=True))
+            if text is not None and label not in (None, NO_LABEL)
+        ]
+        if kept:
+            return split_validation(train.select(kept), seed)[1].select_columns(["text"])
+    first = rows_with_text(reviews[chosen[0]].select_columns(["text"]))
+    count = min(VALIDATION_ROWS, math.ceil(VALIDATION_SHARE * len(first)))
+    order = np.random.default_rng(seed).permutation(len(first))
+    return first.select(np.sort(order[:count]))
+
+
+def _batches(
+    rows: EncodedRows, settings: Pretraining, seed: int, accelerator: Accelerator | None = None
+) -> TrainingBatches:
+    windows = rows.windows(settings.window)
+    long_enough = np.flatnonzero(windows.lengths >= SHORTEST_WINDOW)
+    if not len(long_enough):
+        raise SentimentError("The texts are too short to guess a next word in them.")
+    return TrainingBatches(
+        EncodedRows(windows.tokens, windows.starts[long_enough], windows.ends[long_enough]),
+        settings.batch_size,
+        seed=seed,
+        rank=accelerator.process_index if accelerator else 0,
+        world=accelerator.num_processes if accelerator else 1,
+    )
+
+
+def _perplexity(
+    batches: TrainingBatches, accelerator: Accelerator
+) -> Callable[[nn.Module], dict[str, float]]:
+    """Measures the perplexity of a word, over all words of the vocabulary."""
+
+    def validate(model: nn.Module) -> dict[str, float]:
+        model.eval()
+        total, count = 0.0, 0
+        with torch.inference_mode(), accelerator.autocast():
+            for batch in batches.epoch(0):
+                guesses = int(batch.attention_mask[:, 1:].sum())
+                total += float(model(batch.to(accelerator.device))) * guesses
+                count += guesses
+        model.train()
+        return {"perplexity": math.exp(total / count)}
+
+    return validate
