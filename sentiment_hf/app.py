@@ -62,18 +62,11 @@ def serve(app: "gradio.Blocks", port: int | None = None) -> str:
     fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
     try:
         _, address, _ = app.launch(
-            server_name=ADDRESS,
-            server_port=port,
-            prevent_thread_lock=True,
-            quiet=True,
-            share=False,
-            ssr_mode=False,
-            run_history=False,
-            footer_links=[],
+            server_name=ADDRESS, server_port=port, prevent_thread_lock=True, quiet=True,
+            share=False, ssr_mode=False, run_history=False, footer_links=[], js=ON_LOAD,
             theme=gr.themes.Default(primary_hue="slate", **fonts),
             css_paths=[STYLE_FILE, APP_STYLE_FILE],
-            js=ON_LOAD,
-        )
+        )  # fmt: skip
     except OSError as error:
         taken = f"The port {port} is taken" if port else "No port from 7860 on is free"
         raise SentimentError(f"{taken}: choose another with --port.", exit_status=1) from error

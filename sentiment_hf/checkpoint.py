@@ -8,11 +8,10 @@ from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
 from sentiment_hf.errors import SentimentError
-from sentiment_hf.files import read_json, recover_folder, write_json
+from sentiment_hf.files import read_json, recover_folder, write_json, write_tensors
 from sentiment_hf.network import LSTMClassifier, LSTMConfig
 from sentiment_hf.tokenization import PAD_TOKEN, UNK_TOKEN, tokenizer_config
 from sentiment_hf.version import __version__
@@ -59,6 +58,14 @@ def is_checkpoint(folder: Path) -> bool:
     return os.path.exists(folder / CONFIG_FILE)
 
 
+def foreign_names(folder: Path, also_ours: set[str]) -> list[str]:
+    """What lies in a folder and is no part of a checkpoint."""
+    ours = {pattern.partition("/")[0] for pattern in PUBLISHED_FILES} | also_ours
+    ours |= {f"{name}.new" for name in ours}
+    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    return sorted(found - ours)
+
+
 def is_own_file(path: Path) -> bool:
     """Whether a file of a checkpoint lies there itself; a link may lead anywhere."""
     return path.is_file() and not path.is_symlink()
@@ -85,10 +92,14 @@ def _write(
     }
     for name, tensor in stored.items():
         if not torch.isfinite(tensor).all():
-            raise SentimentError(f"{name} holds numbers that are not finite in {dtype}.")
+            raise SentimentError(
+                f"{name} holds numbers that are not finite in {dtype}: training has diverged; try a"
+                " smaller --learning-rate.",
+                exit_status=1,
+            )
     write_json(folder / CONFIG_FILE, {**values, "sentiment_hf_version": __version__})
     # One key alone: the order of several changes from one writing to the next.
-    save_file(stored, folder / WEIGHTS_FILE, metadata={CHECKSUM_KEY: _checksum(stored)})
+    write_tensors(folder / WEIGHTS_FILE, stored, {CHECKSUM_KEY: _checksum(stored)})
 
 
 def _checksum(tensors: dict[str, torch.Tensor]) -> str:

@@ -39,14 +39,24 @@ class _SentenceGroup(click.Group):
             _fail(str(error), error.exit_status)
         except (KeyboardInterrupt, click.Abort):
             _fail("interrupted", 130)
-        except BrokenPipeError:
-            # The reader of our output has seen enough; nothing more can be written there.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(0)
+        except OSError as error:
+            if not error.errno:
+                raise
+            place = f": {Path(error.filename).name}" if isinstance(error.filename, str) else ""
+            _fail(f"{error.strerror}{place}", 1)
         except Exception as error:
             if os.environ.get("SENTIMENT_HF_DEBUG"):
                 raise
             _fail(f"{type(error).__name__}: {error}", 1)
+
+
+def _say(line: str) -> None:
+    """Writes a result; ends quietly where the reader of our output has seen enough."""
+    try:
+        click.echo(line)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
 
 
 def _fail(message: str, exit_status: int) -> None:
@@ -96,7 +106,8 @@ compute_options = _options(
     click.option("--batch-size", type=POSITIVE, help="Texts in one batch."),
     click.option("--quiet", is_flag=True, help="No progress and no messages."),
 )
-seed_option = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+SEED = click.IntRange(0, 2**32 - 1)
+seed_option = click.option("--seed", type=SEED, default=0, show_default=True)
 dataset_argument = click.argument("dataset", default="stanfordnlp/imdb")
 reading_options = _options(
     click.option("--config", metavar="NAME", help="Configuration of the data set."),
@@ -176,13 +187,13 @@ def _say_trained(output: Path, figure: str, as_json: bool) -> None:
 
     record = read_json(output / TRAINING_FILE)
     shown = f"{output}\t{figure.replace('_', ' ')} {record[figure]:.4f}"
-    click.echo(json.dumps(record) if as_json else shown)
+    _say(json.dumps(record) if as_json else shown)
 
 
 def _push(folder: Path, repo_id: str, **options: Any) -> None:
     from sentiment_hf.hub import push_folder
 
-    click.echo(push_folder(folder, repo_id, **options))
+    _say(push_folder(folder, repo_id, **options))
 
 
 @main.command()
@@ -241,11 +252,11 @@ def evaluate(dataset: str, quiet: bool, as_json: bool, **options: Any) -> None:
 
     results = run(dataset, **options)
     if as_json:
-        click.echo(json.dumps(results))
+        _say(json.dumps(results))
         return
     for name, value in results.items():
         shown = f"{value:.4f}" if isinstance(value, float) and name != "seconds" else value
-        click.echo(f"{name}\t{shown}")
+        _say(f"{name}\t{shown}")
 
 
 @main.command()
@@ -269,16 +280,18 @@ def predict(
     from sentiment_hf.pipeline import SentimentPipeline
 
     pipe = SentimentPipeline.from_pretrained(model, device=device, dtype=dtype)
-    lines = iter(texts) if texts else _stdin_lines()
+    # Bytes that are no text are read as unknown characters, from either side.
+    given = (text.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for text in texts)
+    lines = given if texts else _stdin_lines()
     while some := list(islice(lines, LINES_AT_ONCE)):
         answers = pipe(some, top_k=top_k, batch_size=batch_size)
         for text, labels in zip(some, answers, strict=True):
             for answer in labels:
                 if as_json:
-                    click.echo(json.dumps({"text": text, **answer}, ensure_ascii=False))
+                    _say(json.dumps({"text": text, **answer}, ensure_ascii=False))
                 else:
                     shown = " ".join(text.split())
-                    click.echo(f"{answer['label']}\t{answer['score']:.4f}\t{shown}")
+                    _say(f"{answer['label']}\t{answer['score']:.4f}\t{shown}")
 
 
 @main.command()
@@ -303,10 +316,10 @@ def inspect(quiet: bool, as_json: bool, **options: Any) -> None:
 
     seen = run(**options)
     if as_json:
-        click.echo(json.dumps(seen.to_dict(), ensure_ascii=False))
+        _say(json.dumps(seen.to_dict(), ensure_ascii=False))
     else:
         colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        click.echo(render(seen, colour=colour))
+        _say(render(seen, colour=colour))
 
 
 @main.command()

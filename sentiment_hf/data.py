@@ -4,6 +4,7 @@ Everything is opened through `datasets`. Local things are looked for first and w
 the network. The validation split is carved here too.
 """
 
+import errno
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,7 @@ FILE_BUILDERS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "
 TEXT_NAMES = ("text", "review", "sentence", "content")
 LABEL_NAMES = ("label", "labels", "sentiment", "target")
 NO_LABEL = -1
+FULL_DISK = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 OFFLINE_DATASETS = (
     "a folder, a csv, json, jsonl or parquet file and 'sample' work without it, and"
     " HF_HUB_OFFLINE=1 reads a data set that is already in the cache"
@@ -158,7 +160,12 @@ def open_dataset(
             exit_status=1,
         ) from error
     except (DatasetGenerationError, DatasetNotFoundError, ValueError, FileNotFoundError) as error:
-        reason = str(error.__cause__ or error).strip().splitlines()
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno in FULL_DISK:
+            raise cause from None
+        if "corresponds to no data" in str(error):
+            raise SentimentError(f"The data set {name} has no rows.") from None
+        reason = str(cause or error).strip().splitlines()
         first_line = reason[0][:200] if reason else type(error).__name__
         raise SentimentError(f"The data set {name} could not be read: {first_line}") from error
 

@@ -1,5 +1,6 @@
 """The figures of a checkpoint, all in one quiet style."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,7 +49,9 @@ def figure(path: Path) -> Iterator["Axes"]:
         drawing, axes = pyplot.subplots()
         try:
             yield axes
-            drawing.savefig(path, metadata={"Software": None})
+            temporary = path.with_name(path.name + ".new")
+            drawing.savefig(temporary, format="png", metadata={"Software": None})
+            os.replace(temporary, path)
         finally:
             pyplot.close(drawing)
 

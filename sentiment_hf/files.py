@@ -8,6 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
 from sentiment_hf.errors import SentimentError
 
 LARGEST_JSON_BYTES = 64_000_000
@@ -41,6 +45,26 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
 def write_text(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + ".new")
     temporary.write_bytes(text.encode("utf-8"))
+    os.replace(temporary, path)
+
+
+def write_tensors(
+    path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    """Writes a safetensors file under a temporary name, then puts it in place.
+
+    Raises:
+        SentimentError: the disk does not take it.
+    """
+    temporary = path.with_name(path.name + ".new")
+    try:
+        save_file(tensors, temporary, metadata=metadata)
+    except SafetensorError as error:
+        temporary.unlink(missing_ok=True)
+        reason = str(error).rpartition("error: ")[2]
+        raise SentimentError(
+            f"{path.name} could not be written: {reason}.", exit_status=1
+        ) from None
     os.replace(temporary, path)
 
 

@@ -20,11 +20,11 @@ import re
 import socket
 import socketserver
 import struct
+import sys
 import threading
 import traceback
 from collections import namedtuple
 from dataclasses import dataclass, field
-from email.message import Message
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -62,7 +62,7 @@ class Request:
     method: str
     target: str
     side: str
-    headers: Message  # as a dictionary, whatever the case of a name
+    headers: Any  # as a dictionary, whatever the case of a name
     body: bytes = field(repr=False)
     user: Any = None
     status: int | str | None = None  # of the answer, or the fault that left no answer
@@ -166,6 +166,10 @@ class Listener(socketserver.ThreadingTCPServer):
         for connection in self.connections:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request, client_address) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):  # a client may go away
+            self.owner.errors.append(traceback.format_exc())
 
 
 class Handler(BaseHTTPRequestHandler):

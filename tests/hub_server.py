@@ -6,7 +6,7 @@
         environment = hub.environment(tmp_path, "hf_ann")  # or in a subprocess
 
 Its methods up to `commit` set and show the state, without permissions. Faults and the log of
-requests are those of `FaultyServer`; large files have a second port (side "cdn"):
+requests are those of `FaultyServer`. Large files have a port of their own (side "cdn"), as in
     hub.fail("GET /cdn/.*model.safetensors", "corrupt", times=2)
 """
 
@@ -70,6 +70,7 @@ class Repo:
 
     def __post_init__(self):
         self.web = ("" if self.kind == "model" else f"{self.kind}s/") + self.id
+        self.store = f"/cdn/{self.kind}s/{self.id}"
         initial = {".gitattributes": b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"}
         self.add("refs/heads/main", Commit(None, {}), initial)
 
@@ -220,15 +221,12 @@ class Hub(FaultyServer):
             files.append({"path": path, "uploadMode": mode, "shouldIgnore": False} | known)
         return answer({"files": files})
 
-    def _address(self, repo: Repo, oid: str) -> str:
-        return f"{self.address('cdn')}/cdn/{repo.kind}s/{repo.id}/{oid}"
-
     def lfs_batch(self, request, repo):
         objects = request.json()["objects"]
         verify = {"href": f"{self.endpoint}/{repo.web}.git/info/lfs/objects/verify"}
         for wanted in objects:
             if wanted["oid"] not in repo.objects:
-                upload = {"href": self._address(repo, wanted["oid"])}
+                upload = {"href": f"{self.address('cdn')}{repo.store}/{wanted['oid']}"}
                 wanted["actions"] = {"upload": upload, "verify": verify}
         return answer({"transfer": "basic", "objects": objects})
 
@@ -253,7 +251,7 @@ class Hub(FaultyServer):
         if not is_large(path, len(data), data[:512]):
             return ranged(request, data, named)
         linked = {"X-Linked-Size": str(len(data)), "X-Linked-ETag": f'"{oid}"'}
-        url = f"{self._address(repo, oid)}?filename={quote(path)}"
+        url = f"{self.address('cdn')}{repo.store}/{oid}?filename={quote(path)}"
         return Reply(302, b"Found", named | linked | {"Location": url})
 
     def add_commit(self, request, repo, revision):

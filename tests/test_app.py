@@ -18,6 +18,7 @@ ODD_TEXTS = {
     "emoji": "a good film 👍🏽 🎉",
     "right to left": "فيلم رائع جدا, a good film",
     "html": "a good <script>alert(1)</script> film <img src=x onerror=alert(2)> &amp; </p>",
+    "html in one piece": "<script>alert(1)</script> <img src=x onerror=alert(2)> &lt; " * 60,
     "template": "a good {{ 7 * 7 }} {% raw %} ${7 * 7} film",
     "only unknown words": "zyzzyva qwertz",
     "one long word": "x" * 3000,
@@ -125,6 +126,13 @@ def test_three_labels_are_shown(make_pipeline):
     best = max(verdict, key=verdict.get)
     assert f"speaks for {best}" in Page(reading).text
     assert f"for not {best}" in Page(reading).text
+
+
+def test_a_label_is_escaped_like_a_text(make_pipeline):
+    names = {0: "<img src=x>", 1: "<script>alert(1)</script>"}
+    page = Page(read_review(make_pipeline(id2label=names), "a good film")[1])
+    assert {"script", "img"}.isdisjoint(page.tags)
+    assert all(f"for {name}" in page.text for name in names.values())
 
 
 def test_without_captum_the_page_says_how_to_get_it(make_pipeline, monkeypatch):

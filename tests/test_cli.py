@@ -331,10 +331,13 @@ def test_each_text_has_a_line_whatever_is_in_it(run, pipe):
 
 
 def test_lines_of_stdin_are_texts_whatever_their_ends_and_bytes(run, pipe):
-    result = run(*PREDICT, stdin=b"good film\r\n\n\xff\xfe bad\n  \nno end")
-    assert result.exit_code == 0
+    stdin = b"good film\r\n\n\xff\xfe bad\n  \nno end"
     texts = ["good film", "", "\ufffd\ufffd bad", "  ", "no end"]
+    result = run(*PREDICT, stdin=stdin)
+    assert result.exit_code == 0
     assert result.stdout.split("\n") == [*(answer_of(pipe, text) for text in texts), ""]
+    objects = run(*PREDICT, "--json", stdin=stdin).stdout.splitlines()
+    assert [json.loads(line)["text"] for line in objects] == texts
     assert run(*PREDICT, stdin=b"").output == ""
 
 

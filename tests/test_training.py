@@ -6,14 +6,18 @@ import re
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset, DatasetDict
 from torch import nn
 
 from sentiment_hf import SentimentError, SentimentPipeline, __version__, train
 from sentiment_hf.network import LSTMClassifier
 from sentiment_hf.training import loop
 from sentiment_hf.training.language_model import LanguageModel, guess_words
-from sentiment_hf.training.objectives import classification, entropy, virtual_adversarial
+from sentiment_hf.training.objectives import (
+    adversarial,
+    classification,
+    entropy,
+    virtual_adversarial,
+)
 
 SMALL = {"epochs": 1, "batch_size": 64, "max_length": 30, "show_progress": False}
 FILES = {
@@ -125,21 +129,15 @@ def test_validation_rows_are_not_trained_on(easy):
     assert len(own_words) == record_of(easy)["data"]["train_rows"] == 180
 
 
-@pytest.mark.parametrize("damage", ["garbage", "other columns", "missing arrow file"])
-def test_a_test_split_is_never_opened(easy_csv, tmp_path, damage):
-    data = tmp_path / "data"
-    if damage == "missing arrow file":
-        split = Dataset.from_csv(str(easy_csv))
-        DatasetDict(train=split, test=split).save_to_disk(data)
-        for file in (data / "test").glob("*.arrow"):
-            file.unlink()
-    else:
-        data.mkdir()
-        (data / "train.csv").write_bytes(easy_csv.read_bytes())
-        garbage = b'\x00\xff "' if damage == "garbage" else b"a,b,c\n1,2,3\n"
-        (data / "test.csv").write_bytes(garbage)
-    train(data, tmp_path / "out", **SMALL)
-    assert record_of(tmp_path / "out")["data"]["train_rows"] == 180
+def test_the_rows_of_a_test_split_change_nothing(easy_csv, tmp_path):
+    rows = {"a": "text,label\ngood film,pos\n", "b": "text,label\n" + "x y,neg\n" * 9}
+    for name, test in rows.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train.csv").write_bytes(easy_csv.read_bytes())
+        (tmp_path / name / "test.csv").write_text(test)
+        train(tmp_path / name, tmp_path / f"out-{name}", **SMALL)
+    one, other = (tmp_path / f"out-{name}/model.safetensors" for name in rows)
+    assert one.read_bytes() == other.read_bytes()
 
 
 def test_the_words_of_a_test_split_do_not_enter_the_vocabulary(easy_csv, tmp_path):
@@ -302,7 +300,9 @@ def test_label_smoothing_moves_the_targets_towards_even(make_network, make_batch
 
 
 @pytest.mark.parametrize("labels", [2, 3])
-@pytest.mark.parametrize("objective", [classification(0.1), virtual_adversarial(), entropy])
+@pytest.mark.parametrize(
+    "objective", [classification(0.1), adversarial(), virtual_adversarial(), entropy]
+)
 def test_every_objective_is_finite_and_reaches_all_weights(
     make_network, make_batches, objective, labels
 ):
@@ -323,9 +323,10 @@ class Watched(LSTMClassifier):
         return super().classify(embedded, lengths)
 
 
-def test_the_adversarial_change_has_the_length_it_promises(make_network, make_batches):
+@pytest.mark.parametrize("objective", [adversarial, virtual_adversarial])
+def test_the_adversarial_change_has_the_length_it_promises(make_network, make_batches, objective):
     model, batch = make_network(kind=Watched), next(make_batches().epoch(0))
-    virtual_adversarial(epsilon=0.7)(model, batch)
+    objective(epsilon=0.7)(model, batch)
     (clean, lengths), *_, (moved, _) = model.shown
     change = moved - clean
     words = torch.cat([row[:n] for row, n in zip(clean, lengths, strict=True)])

@@ -1,7 +1,4 @@
-"""A `Hub` with the content store that `hf_xet` uses, on a third port ("cas"); whole files only.
-
-The formats of xorbs and shards: https://huggingface.co/docs/xet
-"""
+"""A `Hub` with the content store of `hf_xet`, for whole files: https://huggingface.co/docs/xet"""
 
 import hashlib
 import struct

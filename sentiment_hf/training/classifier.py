@@ -33,7 +33,7 @@ from sentiment_hf.files import replaced_folder, write_json
 from sentiment_hf.hardware import keep_freed_memory, pick_device, pick_training_dtype
 from sentiment_hf.hub import find_checkpoint, model_name
 from sentiment_hf.inference import predict_logits
-from sentiment_hf.network import LSTMClassifier, LSTMConfig
+from sentiment_hf.network import LARGEST_SIZE, LSTMClassifier, LSTMConfig
 from sentiment_hf.pipeline import SentimentPipeline
 from sentiment_hf.tokenization import train_tokenizer
 from sentiment_hf.training import loop
@@ -132,6 +132,7 @@ def train(
     data = {
         "dataset": dataset_name(dataset),
         "revision": options.get("revision"),
+        **{name: value for name, value in options.items() if value and name != "revision"},
         "fingerprint": reviews._fingerprint,
         "train_rows": len(train_rows),
         "validation_rows": len(validation_rows),
@@ -215,8 +216,8 @@ def _settings(
         ("--batch-size", batch_size),
         ("--learning-rate", learning_rate),
     ):
-        if value is not None and not value > 0:
-            raise SentimentError(f"{name} must be greater than 0, not {value}.")
+        if value is not None and not 0 < value <= LARGEST_SIZE:
+            raise SentimentError(f"{name} must lie above 0 and be of a sane size, not {value}.")
     if vocab_size is not None and vocab_size < 3:
         raise SentimentError(f"--vocab-size must leave room for a word, not {vocab_size}.")
     walk = dataclasses.replace(

@@ -2,8 +2,11 @@
 
 import logging
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,13 +115,34 @@ def run(
     walk = _Walk(model, tasks, settings, accelerator, state, identity or {})
     if state is not None and state.exists():
         walk.restore()
-    try:
-        walk.to_the_end(validate, show_progress)
-    except KeyboardInterrupt:
-        walk.save()
-        raise
+    with _interruption_between_steps() as asked:
+        try:
+            walk.to_the_end(validate, show_progress, asked)
+        except KeyboardInterrupt:
+            walk.save()
+            raise
     model.load_state_dict(walk.best)
     return walk.history
+
+
+@contextmanager
+def _interruption_between_steps() -> Iterator[Callable[[], bool]]:
+    """Holds Ctrl-C back until a step is whole; a second Ctrl-C interrupts at once."""
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+
+    def note(signum: int, frame: Any) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(signum)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(asked)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class _Walk:
@@ -156,8 +180,12 @@ class _Walk:
         self.seconds = 0.0
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}
+        # The state of the random numbers that belongs to `step`, whatever a cut step has drawn.
+        self.random = random_state()
 
-    def to_the_end(self, validate: Validate, show_progress: bool) -> None:
+    def to_the_end(
+        self, validate: Validate, show_progress: bool, asked_to_stop: Callable[[], bool]
+    ) -> None:
         progress = tqdm(
             total=self.total_steps,
             initial=self.step,
@@ -168,11 +196,15 @@ class _Walk:
             disable=None if show_progress and self.accelerator.is_main_process else True,
         )
         with progress:
-            while self.step < self.total_steps and not self._stops_early():
-                self._epoch(progress)
-                self._end_epoch(validate, progress)
+            while True:
+                # A training that was cut off in a validation goes on with that validation.
+                if len(self.history) < self.step // self.steps_per_epoch:
+                    self._end_epoch(validate, progress)
+                if self.step >= self.total_steps or self._stops_early():
+                    return
+                self._epoch(progress, asked_to_stop)
 
-    def _epoch(self, progress: tqdm) -> None:
+    def _epoch(self, progress: tqdm, asked_to_stop: Callable[[], bool]) -> None:
         epoch, done = divmod(self.step, self.steps_per_epoch)
         sources = [self.tasks[0].batches.epoch(epoch, done)]
         sources += [_endless(task.batches, self.step) for task in self.tasks[1:]]
@@ -197,6 +229,8 @@ class _Walk:
                 progress.set_postfix(
                     loss=f"{loss:.3f}", words_per_second=f"{rate:,.0f}", **self._last_figures()
                 )
+                if asked_to_stop():
+                    raise KeyboardInterrupt
                 if now - saved > SAVE_EVERY_SECONDS:
                     self.save()
                     saved = clock = time.monotonic()
@@ -215,23 +249,24 @@ class _Walk:
         if self.averaged is not None:
             self.averaged.update_parameters(self.model)
         self.step += 1
+        self.random = random_state()
         return loss.detach()
 
     def _read_losses(self, unread: list[Tensor]) -> float:
         losses = torch.stack(unread).float().tolist()
         for number, loss in enumerate(losses, start=self.step - len(losses) + 1):
             if not math.isfinite(loss):
-                raise SentimentError(
-                    f"The loss at step {number} is {loss}: training has diverged; try a smaller"
-                    " --learning-rate.",
-                    exit_status=1,
-                )
+                raise _diverged(number, "loss", loss)
         self.loss_sum += sum(losses)
         return losses[-1]
 
     def _end_epoch(self, validate: Validate, progress: tqdm) -> None:
         judged = self.model if self.averaged is None else self.averaged.module
         figures = {f"validation_{name}": value for name, value in validate(judged).items()}
+        # What validation draws, if anything, is no part of the training.
+        restore_random_state(self.random)
+        if not all(map(math.isfinite, figures.values())):
+            raise _diverged(self.step, "validation", figures)
         entry = {
             "epoch": self.step // self.steps_per_epoch,
             "step": self.step,
@@ -273,7 +308,7 @@ class _Walk:
             **prefixed("model", self.model.state_dict()),
             **prefixed("best", self.best),
             **prefixed("optimizer", optimizer_tensors(self.optimizer)),
-            **prefixed("random", random_state()),
+            **prefixed("random", self.random),
         }
         if self.averaged is not None:
             tensors |= prefixed("averaged", self.averaged.state_dict())
@@ -307,8 +342,17 @@ class _Walk:
         restore_optimizer(self.optimizer, without_prefix("optimizer", tensors))
         if self.averaged is not None:
             self.averaged.load_state_dict(without_prefix("averaged", tensors))
-        restore_random_state(without_prefix("random", tensors))
+        self.random = without_prefix("random", tensors)
+        restore_random_state(self.random)
         logger.info("Going on at step %d of %d.", self.step, self.total_steps)
+
+
+def _diverged(step: int, what: str, value: object) -> SentimentError:
+    return SentimentError(
+        f"The {what} at step {step} is {value}: training has diverged; try a smaller"
+        " --learning-rate.",
+        exit_status=1,
+    )
 
 
 def learning_rate_share(done: float, settings: LoopSettings) -> float:

@@ -10,10 +10,10 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from sentiment_hf.checkpoint import CONFIG_FILE
+from sentiment_hf.checkpoint import CONFIG_FILE, foreign_names, read_config
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.files import recover_folder
-from sentiment_hf.training.state import StateFolder
+from sentiment_hf.training.state import STATE_FOLDER, StateFolder
 from sentiment_hf.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -30,10 +30,19 @@ def prepare_output(folder: Path, state: StateFolder, *, resume: bool, overwrite:
     recover_folder(folder)
     if folder.exists() and not folder.is_dir():
         raise SentimentError(f"{folder} is a file; --output names a folder.")
+    for parent in folder.parents:
+        if parent.exists() and not parent.is_dir():
+            raise SentimentError(f"{parent} is a file; --output names a folder.")
     finished = (folder / CONFIG_FILE).exists()
     unfinished = state.exists()
-    if folder.exists() and any(folder.iterdir()) and not (finished or unfinished):
-        raise SentimentError(f"The folder {folder} holds other things than a checkpoint.")
+    foreign = foreign_names(folder, {STATE_FOLDER})
+    if foreign:
+        raise SentimentError(
+            f"The folder {folder} holds something that is no part of a checkpoint ({foreign[0]!r});"
+            " nothing was touched."
+        )
+    if finished:
+        read_config(folder)
     if resume:
         if unfinished:
             return False
@@ -81,7 +90,8 @@ def _processor() -> str:
         name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         name = platform.processor() or platform.machine()
-    return f"{name}, {torch.get_num_threads()} threads"
+    count = torch.get_num_threads()
+    return f"{name}, {count} thread{'s' if count > 1 else ''}"
 
 
 def versions() -> dict[str, str]:

@@ -1,15 +1,14 @@
 """What a training needs to go on after it was cut off: safetensors and JSON, no pickle."""
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from sentiment_hf.files import read_json, write_json
+from sentiment_hf.files import read_json, write_json, write_tensors
 
 STATE_FOLDER = "training_state"
 
@@ -31,10 +30,8 @@ class StateFolder:
         """Writes tensors and progress; tensors may share memory."""
         self.path.mkdir(parents=True, exist_ok=True)
         name = f"step-{progress['step']}.safetensors"
-        temporary = self.path / f"{name}.new"
         kept = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
-        save_file(kept, temporary)
-        os.replace(temporary, self.path / name)
+        write_tensors(self.path / name, kept)
         write_json(self.path / "state.json", {"tensors": name, **progress})
         for leftover in self.path.iterdir():
             if leftover.name not in (name, "state.json"):

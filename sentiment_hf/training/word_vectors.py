@@ -27,6 +27,10 @@ def word_vectors(rows: EncodedRows, vocab_size: int, dim: int, seed: int = 0) ->
     vectors = np.zeros((vocab_size, dim), dtype=np.float32)
     vectors[:, : u.shape[1]] = u * np.sqrt(s)
     lengths = np.linalg.norm(vectors, axis=1)
+    if not lengths.any():  # No two words stand together anywhere.
+        return (
+            torch.randn(vocab_size, dim, generator=torch.Generator().manual_seed(seed)) / dim**0.5
+        )
     return torch.from_numpy(vectors / lengths[lengths > 0].mean())
 
 
