@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from sentiment_hf import SentimentPipeline, train
 from sentiment_hf.training import loop
@@ -292,15 +293,20 @@ def ctrl_c():
     signal.raise_signal(signal.SIGINT)
 
 
-@pytest.mark.parametrize("end", [cut, ctrl_c])
-@pytest.mark.parametrize("place", ["step 2", "step 5", "validation 1", "validation 2"])
+def ctrl_c_twice():
+    ctrl_c()
+    ctrl_c()
+
+
+@pytest.mark.parametrize("end", [cut, ctrl_c, ctrl_c_twice])
+@pytest.mark.parametrize("place", ["step 2", "update 5", "validation 1", "validation 2"])
 def test_cut_off_within_a_step_or_a_validation_nothing_is_lost(
     make_network, make_batches, walk, tmp_path, monkeypatch, end, place
 ):
     monkeypatch.setattr(loop, "SAVE_EVERY_SECONDS", -1.0)
 
     def go(state=None, end_at=None):
-        calls = {"step": 0, "validation": 0}
+        calls = {"step": 0, "update": 0, "validation": 0}
 
         def count(what):
             calls[what] += 1
@@ -319,7 +325,11 @@ def test_cut_off_within_a_step_or_a_validation_nothing_is_lost(
         model = make_network(dropout=0.5, word_dropout=0.3)
         tasks = [loop.Task(objective, make_batches())]
         tasks.append(loop.Task(virtual_adversarial(), make_batches(3, rows=7, seed=1), 0.5))
-        history = walk(model, tasks, validate, state=state, average=0.9)
+        hook = register_optimizer_step_post_hook(lambda *_: count("update"))
+        try:
+            history = walk(model, tasks, validate, state=state, average=0.9)
+        finally:
+            hook.remove()
         for entry in history:
             del entry["seconds"]
         return history, model.state_dict()

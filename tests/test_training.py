@@ -173,13 +173,13 @@ def test_three_labels_are_learnt(easy_csv, tmp_path):
     assert [answer["label"] for answer in pipe(texts)] == ["neg", "mixed", "pos"]
 
 
-@pytest.mark.parametrize("batch_size", [16, 500], ids=["within an epoch", "at its last step"])
-def test_a_diverging_loss_stops_with_the_number_of_the_step(easy_csv, tmp_path, run, batch_size):
-    result = run("train", easy_csv, "--output", tmp_path / "out", "--learning-rate", "1e30",
-                 "--batch-size", batch_size, "--epochs", 3)  # fmt: skip
+@pytest.mark.parametrize(("batch_size", "where"), [(16, r"loss at step \d+ "), (500, "")])
+def test_a_training_that_diverges_stops_with_a_sentence(easy_csv, tmp_path, run, batch_size, where):
+    options = ["--learning-rate", 9e6, "--batch-size", batch_size, "--epochs", 3]
+    result = run("train", easy_csv, "--output", tmp_path / "out", *options)
     assert result.exit_code == 1
     assert result.stdout == ""
-    assert re.search(r"^error: .*step \d+ .*--learning-rate", result.stderr.splitlines()[-1])
+    assert re.search(f"^error: .*{where}.*--learning-rate", result.stderr.splitlines()[-1])
     assert not (tmp_path / "out/config.json").exists()
 
 
@@ -253,14 +253,16 @@ def test_it_stops_after_as_many_epochs_without_a_better_one_as_it_has_patience(
     assert len(walk(make_network(), tasks, validate, epochs=6, patience=patience)) == epochs
 
 
-def test_a_loss_that_is_no_number_names_its_step(make_network, make_batches, walk):
+@pytest.mark.parametrize("where", ["loss", "validation"])
+def test_a_figure_that_is_no_number_names_its_step(make_network, make_batches, walk, where):
     def objective(model, batch):
-        nan_at_step_3 = float("nan") if len(counted.rows) == 2 else 1.0
-        return counted(model, batch) * nan_at_step_3
+        now = where == "loss" and len(counted.rows) == 2
+        return counted(model, batch) * (float("nan") if now else 1.0)
 
     counted = constant(1.0)
+    validate, _ = scripted([float("nan")])
     with pytest.raises(SentimentError, match="step 3 ") as caught:
-        walk(make_network(), [loop.Task(objective, make_batches())], scripted([])[0])
+        walk(make_network(), [loop.Task(objective, make_batches())], validate)
     assert caught.value.exit_status == 1
 
 
