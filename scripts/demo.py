@@ -25,7 +25,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         small = str(Path(folder) / "sample-lstm")
         print("1. Train a tokenizer and a network on the sample corpus, 248 reviews, offline.\n")
-        run("train", "sample", "--output", small, "--epochs", "40", "--quiet")
+        run("train", "sample", "--output", small, "--quiet")
         print("\n2. Measure it on the 100 reviews it has not seen.\n")
         before = accuracy(small)
         print("\n3. Load it in a new process, beside the reference checkpoint of the package.\n")
@@ -36,9 +36,9 @@ def main() -> None:
             print(f"{verdict(mine):<18}{verdict(reference):<14}{mine['text']}")
     measured = read_json(REFERENCE_FOLDER / EVALUATION_FILE)
     print(
-        f"\n248 reviews teach a network little: {before:.0%} right on reviews like them. The"
-        f" reference has\nread IMDB's training reviews: {measured['accuracy']:.1%} right on"
-        f" the {measured['n']:,} of its test split.\n"
+        f"\nTrained on 248 reviews, the small one is right on {before:.0%} of 100 more by the same"
+        f" writers.\nThe reference has read IMDB's training reviews and is right on"
+        f" {measured['accuracy']:.1%} of the {measured['n']:,} of\nits test split.\n"
         '\nLook inside:         sentiment-hf inspect "Not a bad film at all." --trajectory'
         "\nThe real thing:      sentiment-hf train stanfordnlp/imdb --output imdb-lstm"
         "\nYour own reviews:    sentiment-hf train my.csv --output my-lstm"
