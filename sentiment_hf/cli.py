@@ -174,6 +174,10 @@ def _kept_when_interrupted(output: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
+        from sentiment_hf.training.state import STATE_FOLDER, StateFolder
+
+        if not StateFolder(output / STATE_FOLDER).exists():
+            raise
         raise SentimentError(
             f"interrupted; what is trained so far is kept in {output}: the same command with"
             " --resume goes on",
@@ -308,17 +312,18 @@ def predict(
 @compute_options
 @seed_option
 @json_option
-def inspect(quiet: bool, as_json: bool, **options: Any) -> None:
+def inspect(texts: tuple[str, ...], quiet: bool, as_json: bool, **options: Any) -> None:
     """Read between the layers: follow each TEXT, or 50 reviews, through the network."""
     _listen(quiet)
     from sentiment_hf.inspection import inspect as run
     from sentiment_hf.inspection import render
 
-    seen = run(**options)
+    given = [t.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for t in texts]
+    seen = run(given, **options)
     if as_json:
         _say(json.dumps(seen.to_dict(), ensure_ascii=False))
     else:
-        colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         _say(render(seen, colour=colour))
 
 

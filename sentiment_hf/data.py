@@ -200,7 +200,7 @@ def find_columns(
             raise SentimentError(
                 f"{flag} {column!r} is no column of the data set; it has {', '.join(features)}."
             )
-    label = label_column or next((name for name in LABEL_NAMES if name in features), None)
+    label = label_column or _only_one(LABEL_NAMES, features, "--label-column")
     if label is None:
         classes = [name for name, kind in features.items() if isinstance(kind, ClassLabel)]
         if len(classes) > 1:
@@ -210,8 +210,8 @@ def find_columns(
             )
         label = classes[0] if classes else None
     strings = [name for name, kind in features.items() if _is_text(kind) and name != label]
-    names = (name for name in TEXT_NAMES if name in features and name != label)
-    text = text_column or next(names, None)
+    names = [name for name in TEXT_NAMES if name != label]
+    text = text_column or _only_one(names, features, "--text-column")
     if text is None:
         if len(strings) != 1:
             found = "none of its columns holds text" if not strings else ", ".join(strings)
@@ -228,6 +228,16 @@ def find_columns(
             " with --text-column."
         )
     return Columns(text, label)
+
+
+def _only_one(names: Sequence[str], features: Features, option: str) -> str | None:
+    """The one of the usual names that the data set has, if it has one."""
+    found = [name for name in names if name in features]
+    if len(found) > 1:
+        raise SentimentError(
+            f"Several columns could be meant: {', '.join(found)}; choose one with {option}."
+        )
+    return found[0] if found else None
 
 
 def _is_text(kind: object) -> bool:

@@ -77,7 +77,7 @@ def draw_trajectory(path: Path, values: list[float], label: str) -> None:
         axes.axhline(0.5, color="#94a3b8", linestyle="--")
         axes.plot(range(1, len(values) + 1), values, color=BLUE)
         axes.set_ylim(0, 1)
-        axes.set_xlabel("words read")
+        axes.set_xlabel("steps through the text")
         axes.set_ylabel(f"probability of {label}")
         axes.set_title("The answer while the text goes on")
 

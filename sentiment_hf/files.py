@@ -58,7 +58,10 @@ def write_tensors(
     """
     temporary = path.with_name(path.name + ".new")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         save_file(tensors, temporary, metadata=metadata)
+        temporary.chmod(mode)  # The library leaves a file that its owner alone may read.
     except SafetensorError as error:
         temporary.unlink(missing_ok=True)
         reason = str(error).rpartition("error: ")[2]

@@ -71,6 +71,8 @@ def inspect(
     """
     if untrained != (preset is not None):
         raise SentimentError("--preset and --untrained go together: a preset has no weights yet.")
+    if texts and dataset is not None and not untrained:
+        raise SentimentError("--dataset names a batch to read; with a TEXT there is none to name.")
     if untrained and model is not None:
         raise SentimentError("--untrained shows a new network; --model names a trained one.")
     reviews = None
@@ -104,7 +106,10 @@ def inspect(
     ]
     seen = Inspection(pipe.trace(chosen, labels), readings, pipe.config.label_names)
     if html is not None:
-        write_text(html, render_page(readings, seen.steps, _shown_label(seen, readings[0])))
+        html.parent.mkdir(parents=True, exist_ok=True)
+        write_text(
+            html, render_page(readings, seen.steps, [_shown_label(seen, one) for one in readings])
+        )
     if png is not None:
         values = [point.probability for point in readings[0].trajectory]
         draw_trajectory(png, values, _shown_label(seen, readings[0]))

@@ -133,9 +133,12 @@ class SentimentPipeline:
             return answers[0]
         return [answer[0] for answer in answers] if top_k is _NOT_GIVEN else answers
 
-    def trace(self, texts: Sequence[str], labels: Sequence[int] | None = None) -> list[Step]:
+    def trace(self, texts: str | Sequence[str], labels: Sequence[int] | None = None) -> list[Step]:
         """The steps from the texts to the verdicts; see `sentiment_hf.reading.layers`."""
-        return trace_texts(self.network, self.tokenizer, texts, labels)
+        several = [texts] if isinstance(texts, str) else list(texts)
+        if not several:
+            raise SentimentError("There is no text to follow through the network.")
+        return trace_texts(self.network, self.tokenizer, several, labels)
 
     def trajectory(self, text: str) -> list[Point]:
         """The probability of the second label after each word of a text, at most 200 points."""

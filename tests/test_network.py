@@ -207,10 +207,6 @@ def test_the_loss_for_two_labels_is_binary_cross_entropy(labels):
     network = build()
     expected = binary_cross_entropy_with_logits(logits, labels)
     torch.testing.assert_close(network.loss(logits, labels), expected)
-    each = binary_cross_entropy_with_logits(
-        logits, labels, reduction="none", pos_weight=torch.tensor(3.0)
-    )
-    torch.testing.assert_close(network.loss(logits, labels, torch.tensor([1.0, 3.0])), each.mean())
 
 
 def test_the_loss_for_more_labels_is_cross_entropy():

@@ -433,6 +433,14 @@ def test_every_text_is_shown_sensibly_everywhere(make_pipeline, run, tmp_path, t
     assert verdict in shown.stdout
 
 
+def test_a_lone_surrogate_is_read_as_the_replacement_character(checkpoint, run):
+    pytest.importorskip("captum")
+    asked = ["inspect", "--model", checkpoint, "--trajectory", "--explain", "--json"]
+    result = run(*asked, "good \udcff film")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert json.loads(result.stdout) == json.loads(run(*asked, "good \ufffd film").stdout)
+
+
 def test_json_and_terminal_are_renderings_of_the_steps(make_pipeline, checkpoint, run):
     pipe = make_pipeline()
     steps = [step.to_dict() for step in pipe.trace(TEXTS)]
@@ -443,7 +451,7 @@ def test_json_and_terminal_are_renderings_of_the_steps(make_pipeline, checkpoint
     shown = run("inspect", *TEXTS, "--model", checkpoint).stdout
     places = [shown.index(f"{number}. {step['name']}\n") for number, step in enumerate(steps)]
     assert places == sorted(places)
-    assert "batch 3 x sequence 8 x embedding 5" in shown
+    assert "(3, 8) -> (3, 8, 5) = batch 3 x sequence 8 x embedding 5, float32" in shown
 
 
 def test_a_page_shows_each_text_with_its_own_label_and_escapes_the_labels(make, run, tmp_path):
@@ -523,7 +531,6 @@ def test_a_data_set_is_a_batch_whose_labels_are_the_checkpoints(make, run, tmp_p
         ("good --model nowhere", "nowhere"),
         ("--model here --dataset nowhere.csv", "nowhere.csv"),
         ("--model here --dataset unlabelled.csv", "--label-column"),
-        ("good --model here --png figure.txt", "png"),
     ],
 )
 def test_wrong_usage_is_one_sentence(checkpoint, run, monkeypatch, arguments, named):

@@ -11,6 +11,8 @@ from torch import Tensor
 from sentiment_hf.batching import cut
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.network import LSTMClassifier
+from sentiment_hf.reading.trace import evaluation_mode
+from sentiment_hf.reading.trajectory import between
 from sentiment_hf.tokenization import UNK_ID
 
 WORDS_AT_ONCE = 64
@@ -44,6 +46,11 @@ class Explanation:
 
 
 def explain(network: LSTMClassifier, tokenizer: Tokenizer, text: str) -> Explanation:
+    with evaluation_mode(network):
+        return _explain(network, tokenizer, text)
+
+
+def _explain(network: LSTMClassifier, tokenizer: Tokenizer, text: str) -> Explanation:
     """What each word contributes to the label that the text gets.
 
     Raises:
@@ -59,8 +66,7 @@ def explain(network: LSTMClassifier, tokenizer: Tokenizer, text: str) -> Explana
     every = np.arange(max(len(encoding.ids), 1))
     kept = cut(every, network.config.max_length)
     ids = torch.tensor(encoding.ids or [UNK_ID])[kept][None].to(network.linear.weight.device)
-    words = [text[slice(*encoding.offsets[i])] for i in kept] if encoding.ids else [text]
-    network.eval()
+    words = [between(text, encoding.offsets, i, i + 1) for i in kept] if encoding.ids else [text]
     with torch.no_grad():
         probabilities = network.probabilities(network(ids))[0]
     label = int(probabilities.argmax())
@@ -83,7 +89,9 @@ def explain(network: LSTMClassifier, tokenizer: Tokenizer, text: str) -> Explana
         return logits if label == 1 else -logits
 
     vectors = embedded.detach()
-    gradients = IntegratedGradients(logit).attribute(vectors, n_steps=INTEGRATION_STEPS)
+    # cuDNN gives an LSTM no gradients in evaluation mode.
+    with torch.backends.cudnn.flags(enabled=False):
+        gradients = IntegratedGradients(logit).attribute(vectors, n_steps=INTEGRATION_STEPS)
     with torch.no_grad():
         difference = float(logit(vectors) - logit(torch.zeros_like(vectors)))
     error = abs(float(gradients.sum()) - difference) / max(abs(difference), 1e-9)

@@ -110,14 +110,16 @@ def _shaded(text: str, words: Sequence[tuple[str, float, str]]) -> list[tuple[st
     return shaded
 
 
-def render_page(readings: Sequence[Reading], steps: Sequence[Step], second: str) -> str:
+def render_page(readings: Sequence[Reading], steps: Sequence[Step], seconds: Sequence[str]) -> str:
     """Readings and layers as one self-contained page.
 
     Args:
         second: the label whose probability the trajectories show.
     """
     shown = [_shown(step) for step in steps]
-    return _template("page.html").render(readings=readings, steps=shown, second=second)
+    return _template("page.html").render(
+        readings=list(zip(readings, seconds, strict=True)), steps=shown
+    )
 
 
 def render_reading(

@@ -9,8 +9,16 @@ from torch import Tensor, nn
 
 from sentiment_hf.batching import cut, pad_rows
 from sentiment_hf.network import LSTMClassifier
-from sentiment_hf.reading.trace import NUMBERS_SHOWN, ROWS_SHOWN, Call, Step, make_step, record
-from sentiment_hf.tokenization import encode_texts
+from sentiment_hf.reading.trace import (
+    NUMBERS_SHOWN,
+    ROWS_SHOWN,
+    Call,
+    Step,
+    evaluation_mode,
+    make_step,
+    record,
+)
+from sentiment_hf.tokenization import UNK_TOKEN, encode_texts
 
 BATCH, SEQUENCE, EMBEDDING, HIDDEN = "batch", "sequence", "embedding", "hidden"
 
@@ -61,7 +69,9 @@ def _states(network: LSTMClassifier, calls: dict[str, Call]) -> tuple[Tensor, Te
 
 
 def _words(tokenizer: Tokenizer, texts: Sequence[str]) -> Step:
-    words = [tokenizer.encode(text).tokens[:NUMBERS_SHOWN] for text in texts[:ROWS_SHOWN]]
+    words = [
+        tokenizer.encode(text).tokens[:NUMBERS_SHOWN] or [UNK_TOKEN] for text in texts[:ROWS_SHOWN]
+    ]
     what = "The reviews, cut into words; [UNK] stands for a word that the tokenizer does not know."
     return Step("text", what, (), (len(texts),), (BATCH,), "string", 0, words)
 
@@ -69,7 +79,14 @@ def _words(tokenizer: Tokenizer, texts: Sequence[str]) -> Step:
 def _ids(x: Tensor, labels: Sequence[int] | None, as_grid: bool) -> Step:
     side = "left" if as_grid else "right"
     what = f"Each word as its number in the vocabulary, padded with 0 on the {side}."
-    return make_step("X", what, x, input_shape=(len(x),), axes=(BATCH, SEQUENCE))
+    return make_step(
+        "X",
+        what,
+        x,
+        input_shape=(len(x),),
+        axes=(BATCH, SEQUENCE),
+        from_the_end=1 if as_grid else None,
+    )
 
 
 def _embedding(network: LSTMClassifier, call: Call, lengths: Tensor, as_grid: bool) -> list[Step]:
@@ -90,6 +107,7 @@ def _embedding(network: LSTMClassifier, call: Call, lengths: Tensor, as_grid: bo
             shown,
             input_shape=tuple(shown.shape[:2]),
             axes=(BATCH, SEQUENCE, EMBEDDING),
+            from_the_end=1 if as_grid else None,
         ),
     ]
 
@@ -117,6 +135,7 @@ def _lstm(
             shown,
             input_shape=(*shown.shape[:2], network.config.embedding_dim),
             axes=(BATCH, SEQUENCE, HIDDEN),
+            from_the_end=1 if as_grid else None,
             parameters=sum(parameter.numel() for parameter in module.parameters()),
         ),
         make_step(
@@ -134,7 +153,8 @@ def _final_states(module: nn.LSTM, read: Tensor, lengths: Tensor) -> tuple[Tenso
     packed = nn.utils.rnn.pack_padded_sequence(
         read, lengths.cpu(), batch_first=True, enforce_sorted=False
     )
-    return module(packed)[1]
+    with evaluation_mode(module):
+        return module(packed)[1]
 
 
 def _to_the_right(sequence: Tensor, lengths: Tensor, width: int | None) -> Tensor:
@@ -161,20 +181,20 @@ def _grid_head(network: LSTMClassifier, states: Tensor) -> list[Step]:
     return [
         make_step(
             "flattened", "All positions of all reviews in one row.", flat,
-            input_shape=(batch, width, hidden), axes=(positions, HIDDEN),
+            input_shape=(batch, width, hidden), axes=(positions, HIDDEN), from_the_end=0,
         ),
         make_step(
             "linear", "The fully connected layer: each state becomes one number a label.", logits,
-            input_shape=tuple(flat.shape), axes=(positions, "output"),
+            input_shape=tuple(flat.shape), axes=(positions, "output"), from_the_end=0,
             parameters=sum(p.numel() for p in network.linear.parameters()),
         ),
         make_step(
             _squeeze_name(network), _squeeze_what(network), shown,
-            input_shape=tuple(logits.shape), axes=(positions, "probability"),
+            input_shape=tuple(logits.shape), axes=(positions, "probability"), from_the_end=0,
         ),
         make_step(
             "reshaped", "Back to one row a review: the answer after each word.", grid,
-            input_shape=tuple(shown.shape), axes=(BATCH, SEQUENCE, *label),
+            input_shape=tuple(shown.shape), axes=(BATCH, SEQUENCE, *label), from_the_end=1,
         ),
         make_step(
             "verdict", _verdict_what(network), grid[:, -1],

@@ -54,8 +54,9 @@ def render_trajectory(points: Sequence[Point], names: Sequence[str], *, colour: 
             f"\x1b[38;5;{COLOURS[level]}m{word}" for word, level in zip(words, levels, strict=True)
         ] + [RESET]
     text = " ".join(words)
-    step = max(1, len(points) // SPARK_WIDTH)
-    bars = "".join(BARS[_level(point.probability, len(BARS))] for point in points[::step])
+    width = min(len(points), SPARK_WIDTH)
+    shown = [points[(i + 1) * len(points) // width - 1] for i in range(width)]
+    bars = "".join(BARS[_level(point.probability, len(BARS))] for point in shown)
     last = points[-1].probability
     ends = f"low is {names[0]}, high is {names[1]}"
     return f"{text}\n{bars}  {last:.2f} after {len(points)} steps ({ends})"

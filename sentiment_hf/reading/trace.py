@@ -3,14 +3,18 @@
 Captured with hooks, so the numbers are those of the pass itself.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 ROWS_SHOWN = 3
 NUMBERS_SHOWN = 6
+STATE_AXES = {3: ("layer", "batch", "hidden"), 2: ("layer", "hidden")}
 
 WHAT = {
     "Embedding": "Looks up the vector of each id.",
@@ -75,30 +79,55 @@ def trace(module: nn.Module, *inputs: Any, **keywords: Any) -> list[Step]:
 
 
 def record(module: nn.Module, *inputs: Any, **keywords: Any) -> list[Call]:
-    """Runs the module once and records each call of a module without children."""
+    """Runs the module once and records each call that called no other module."""
     calls: list[Call] = []
+    begun: list[int] = []
     names = {part: name for name, part in module.named_modules()}
 
-    def note(part: nn.Module, given: Any, result: Any) -> None:
-        calls.append(Call(names[part] or type(part).__name__, part, _flat(given), _flat(result)))
+    def begin(part: nn.Module, given: Any) -> None:
+        begun.append(len(calls))
 
-    leaves = [part for part in module.modules() if not list(part.children())]
-    hooks = [part.register_forward_hook(note) for part in leaves]
-    was_training = module.training
-    module.eval()
+    def note(part: nn.Module, given: Any, named: Any, result: Any) -> None:
+        if begun.pop() == len(calls):
+            # Cloned: the next module may write over what it is given.
+            outputs = [tensor.clone() for tensor in _flat(result)]
+            name = names[part] or type(part).__name__
+            calls.append(Call(name, part, _flat([given, named]), outputs))
+
+    hooks = [
+        hook
+        for part in module.modules()
+        for hook in (
+            part.register_forward_pre_hook(begin),
+            part.register_forward_hook(note, with_kwargs=True),
+        )
+    ]
     try:
-        with torch.inference_mode():
+        with evaluation_mode(module), torch.inference_mode():
             module(*inputs, **keywords)
     finally:
-        module.train(was_training)
         for hook in hooks:
             hook.remove()
     return calls
 
 
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Puts a module in evaluation mode, and each part of it back in its own mode."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
 def _flat(value: Any) -> list[Tensor]:
     if isinstance(value, Tensor):
         return [value]
+    if isinstance(value, PackedSequence):
+        return [value.data]
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list | tuple):
@@ -117,7 +146,12 @@ def steps_of(call: Call) -> list[Step]:
     what = WHAT.get(kind, f"A {kind}.")
     return [
         make_step(
-            call.name + part, what, output, input_shape=shape, parameters=0 if part else parameters
+            call.name + part,
+            what,
+            output,
+            input_shape=shape,
+            axes=STATE_AXES[output.ndim] if "final" in part else (),
+            parameters=0 if part else parameters,
         )
         for part, output in zip(parts, call.outputs, strict=False)
     ]
@@ -131,6 +165,7 @@ def make_step(
     input_shape: tuple[int, ...] = (),
     axes: tuple[str, ...] = (),
     parameters: int = 0,
+    from_the_end: int | None = None,
 ) -> Step:
     """A step whose shape, type and values are read off its output."""
     shape = tuple(output.shape)
@@ -142,7 +177,7 @@ def make_step(
         axes or _guessed_axes(len(shape)),
         str(output.dtype).removeprefix("torch."),
         parameters,
-        extract(output),
+        extract(output, from_the_end),
     )
 
 
@@ -152,13 +187,13 @@ def _guessed_axes(count: int) -> tuple[str, ...]:
     return ("batch", *(f"axis {number}" for number in range(1, count)))
 
 
-def extract(tensor: Tensor) -> Any:
-    """The first few numbers of a tensor, nested like it, rounded to six digits."""
+def extract(tensor: Tensor, from_the_end: int | None = None) -> Any:
+    """The first few numbers of a tensor (the last few along one axis), nested like it, rounded."""
     last = tensor.ndim - 1
     for axis in range(tensor.ndim):
-        tensor = tensor.narrow(
-            axis, 0, min(tensor.shape[axis], NUMBERS_SHOWN if axis == last else ROWS_SHOWN)
-        )
+        size = min(tensor.shape[axis], NUMBERS_SHOWN if axis == last else ROWS_SHOWN)
+        start = tensor.shape[axis] - size if axis == from_the_end else 0
+        tensor = tensor.narrow(axis, start, size)
     return _rounded(
         tensor.detach().cpu().float().tolist() if tensor.is_floating_point() else tensor.tolist()
     )

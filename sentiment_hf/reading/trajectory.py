@@ -10,6 +10,8 @@ from sentiment_hf.network import LSTMClassifier
 from sentiment_hf.tokenization import UNK_ID
 
 MOST_POINTS = 200
+# Few enough that prefixes of one batch are of like length.
+PREFIXES_AT_ONCE = 32
 
 
 class Point(NamedTuple):
@@ -34,7 +36,7 @@ def trajectory(network: LSTMClassifier, tokenizer: Tokenizer, text: str) -> list
     ids = np.asarray(encoding.ids or [UNK_ID], dtype=np.int32)
     count = min(len(ids), MOST_POINTS)
     ends = np.unique(np.linspace(1, len(ids), count).round().astype(int))
-    logits = predict_logits(network, [ids[:end] for end in ends])
+    logits = predict_logits(network, [ids[:end] for end in ends], batch_size=PREFIXES_AT_ONCE)
     probabilities = network.probabilities(logits)
     label = 1 if network.config.num_labels == 2 else int(probabilities[-1].argmax())
     values = probabilities[:, label].tolist()
@@ -42,10 +44,11 @@ def trajectory(network: LSTMClassifier, tokenizer: Tokenizer, text: str) -> list
         return [Point(text, values[0])]
     starts = [0, *ends[:-1]]
     return [
-        Point(_between(text, encoding.offsets, start, end), value)
+        Point(between(text, encoding.offsets, start, end), value)
         for start, end, value in zip(starts, ends, values, strict=True)
     ]
 
 
-def _between(text: str, offsets: list[tuple[int, int]], start: int, end: int) -> str:
-    return text[offsets[start][0] : offsets[end - 1][1]]
+def between(text: str, offsets: list[tuple[int, int]], start: int, end: int) -> str:
+    before = offsets[start - 1][1] if start else 0  # One sign may be read as several words: ½.
+    return text[max(offsets[start][0], before) : offsets[end - 1][1]]

@@ -37,7 +37,7 @@ from sentiment_hf.network import LARGEST_SIZE, LSTMClassifier, LSTMConfig
 from sentiment_hf.pipeline import SentimentPipeline
 from sentiment_hf.tokenization import train_tokenizer
 from sentiment_hf.training import loop
-from sentiment_hf.training.objectives import classification, virtual_adversarial
+from sentiment_hf.training.objectives import classification
 from sentiment_hf.training.presets import Preset, get_preset
 from sentiment_hf.training.session import describe_run, make_accelerator, prepare_output
 from sentiment_hf.training.state import STATE_FOLDER, StateFolder
@@ -115,7 +115,8 @@ def train(
     train_rows, validation_rows = split_validation(reviews, seed)
     if not len(train_rows) or not len(validation_rows):
         raise SentimentError(
-            f"{len(reviews)} labelled rows are too few to hold some out for validation."
+            f"None of {len(reviews)} labelled rows can be held out for validation: they are too"
+            " few, or every text stands there twice."
         )
     source = None if init_from is None else find_checkpoint(init_from)
     tokenizer, config = _words_and_sizes(source, train_rows, settings, names)
@@ -149,10 +150,19 @@ def train(
         vectors = word_vectors(rows, config.vocab_size, config.embedding_dim, seed)
         network.embedding.load_state_dict({"weight": vectors})
     validation = EncodedRows.from_split(validation_rows, tokenizer, config.num_labels)
+    batches = TrainingBatches(
+        rows,
+        settings.batch_size,
+        max_length=config.max_length,
+        crop_share=settings.crop_share,
+        seed=seed,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+    )
     preparation = time.monotonic() - started
     history = loop.run(
         network,
-        _tasks(settings, rows, seed, accelerator),
+        [loop.Task(classification(settings.label_smoothing), batches)],
         settings.loop,
         accelerator=accelerator,
         validate=_validator(validation, accelerator),
@@ -257,27 +267,6 @@ def _label_names(reviews: Dataset) -> dict[int, str]:
             f"Training needs rows of at least two labels; the data set's rows have {only}."
         )
     return dict(enumerate(kind.names))
-
-
-def _tasks(
-    settings: Preset, rows: EncodedRows, seed: int, accelerator: Accelerator
-) -> list[loop.Task]:
-    def batches(number: int, crop_share: float) -> TrainingBatches:
-        return TrainingBatches(
-            rows,
-            settings.batch_size,
-            max_length=settings.network.get("max_length"),
-            crop_share=crop_share,
-            seed=seed + number,
-            rank=accelerator.process_index,
-            world=accelerator.num_processes,
-        )
-
-    tasks = [loop.Task(classification(settings.label_smoothing), batches(0, settings.crop_share))]
-    if settings.adversarial:
-        objective = virtual_adversarial(**settings.adversarial_options)
-        tasks.append(loop.Task(objective, batches(1, 0.0), settings.adversarial))
-    return tasks
 
 
 def _validator(

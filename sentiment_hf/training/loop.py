@@ -116,18 +116,14 @@ def run(
     if state is not None and state.exists():
         walk.restore()
     with _interruption_between_steps() as asked:
-        try:
-            walk.to_the_end(validate, show_progress, asked)
-        except KeyboardInterrupt:
-            walk.save()
-            raise
+        walk.to_the_end(validate, show_progress, asked)
     model.load_state_dict(walk.best)
     return walk.history
 
 
 @contextmanager
 def _interruption_between_steps() -> Iterator[Callable[[], bool]]:
-    """Holds Ctrl-C back until a step is whole; a second Ctrl-C interrupts at once."""
+    """Holds Ctrl-C back until a step is whole; a second one leaves the last state as it is."""
     asked: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
@@ -230,6 +226,7 @@ class _Walk:
                     loss=f"{loss:.3f}", words_per_second=f"{rate:,.0f}", **self._last_figures()
                 )
                 if asked_to_stop():
+                    self.save()
                     raise KeyboardInterrupt
                 if now - saved > SAVE_EVERY_SECONDS:
                     self.save()

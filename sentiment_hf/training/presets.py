@@ -1,6 +1,6 @@
 """Presets: the settings that belong together, under a name."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from sentiment_hf.errors import SentimentError
@@ -18,7 +18,6 @@ class Preset:
         loop: how the training loop walks.
         word_vectors: start the embedding from `word_vectors` of the training texts.
         crop_share: how many rows show a random piece of their text (see `TrainingBatches`).
-        adversarial: weight of virtual adversarial training; 0 leaves it out.
     """
 
     what: str
@@ -29,8 +28,6 @@ class Preset:
     word_vectors: bool = False
     crop_share: float = 0.0
     label_smoothing: float = 0.0
-    adversarial: float = 0.0
-    adversarial_options: dict[str, float] = field(default_factory=dict)
 
 
 PRESETS = {
