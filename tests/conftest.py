@@ -34,7 +34,7 @@ from sentiment_hf.batching import EncodedRows, TrainingBatches, target_probabili
 from sentiment_hf.cli import main
 from sentiment_hf.pretrained import LSTMForSequenceClassification
 from sentiment_hf.training import loop
-from sentiment_hf.training.classifier import make_accelerator
+from sentiment_hf.training.session import start_accelerator
 
 ANN = "hf_annAnnannANN"
 
@@ -184,7 +184,7 @@ def walk():
             model,
             tasks,
             loop.LoopSettings(**{"epochs": 3, "learning_rate": 0.01, **settings}),
-            accelerator=make_accelerator(torch.device("cpu"), torch.float32),
+            accelerator=start_accelerator("cpu", "float32"),
             validate=validate,
             state=state,
             show_progress=False,

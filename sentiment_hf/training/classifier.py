@@ -30,7 +30,6 @@ from sentiment_hf.data import (
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.figures import draw_training_curve
 from sentiment_hf.files import replaced_folder, write_json
-from sentiment_hf.hardware import keep_freed_memory, pick_device, pick_training_dtype
 from sentiment_hf.hub import find_checkpoint, model_name
 from sentiment_hf.inference import predict_logits
 from sentiment_hf.network import LARGEST_SIZE, LSTMClassifier, LSTMConfig
@@ -39,7 +38,12 @@ from sentiment_hf.tokenization import train_tokenizer
 from sentiment_hf.training import loop
 from sentiment_hf.training.objectives import classification
 from sentiment_hf.training.presets import Preset, get_preset
-from sentiment_hf.training.session import describe_run, make_accelerator, prepare_output
+from sentiment_hf.training.session import (
+    describe_run,
+    precision_of,
+    prepare_output,
+    start_accelerator,
+)
 from sentiment_hf.training.state import STATE_FOLDER, StateFolder
 from sentiment_hf.training.word_vectors import word_vectors
 
@@ -103,10 +107,7 @@ def train(
     if prepare_output(folder, state, resume=resume, overwrite=overwrite):
         return SentimentPipeline.from_pretrained(folder, device=device)
     started = time.monotonic()
-    chosen_device = pick_device(device)
-    precision, reason = pick_training_dtype(chosen_device, dtype)
-    precision_name = str(precision).removeprefix("torch.")
-    logger.info("Training in %s on %s: %s.", precision_name, chosen_device, reason)
+    accelerator = start_accelerator(device, dtype)
 
     reviews = labelled_rows(
         load_reviews(dataset, splits=[TRAIN_SPLIT], seed=seed, **options)[TRAIN_SPLIT]
@@ -138,9 +139,6 @@ def train(
         "train_rows": len(train_rows),
         "validation_rows": len(validation_rows),
     }
-    if chosen_device.type == "cpu":
-        keep_freed_memory()
-    accelerator = make_accelerator(chosen_device, precision)
     set_seed(seed)
     network = LSTMClassifier(config)
     rows = EncodedRows.from_split(train_rows, tokenizer, config.num_labels)
@@ -167,7 +165,12 @@ def train(
         accelerator=accelerator,
         validate=_validator(validation, accelerator),
         state=state,
-        identity={**arguments, "config": config.to_dict(), "data": data, "dtype": precision_name},
+        identity={
+            **arguments,
+            "config": config.to_dict(),
+            "data": data,
+            "dtype": precision_of(accelerator),
+        },
         show_progress=show_progress,
     )
     accuracy = _calibrate(network, validation)
@@ -176,7 +179,7 @@ def train(
         "arguments": arguments,
         "data": data,
         "validation_accuracy": accuracy,
-        **describe_run(history, preparation, chosen_device, precision_name),
+        **describe_run(history, preparation, accelerator),
     }
     with replaced_folder(folder) as new:
         pipe.save_pretrained(new)

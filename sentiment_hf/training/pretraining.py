@@ -30,13 +30,17 @@ from sentiment_hf.data import (
 )
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.files import replaced_folder, write_json
-from sentiment_hf.hardware import keep_freed_memory, pick_device, pick_training_dtype
 from sentiment_hf.network import LSTMClassifier, LSTMConfig
 from sentiment_hf.tokenization import train_tokenizer
 from sentiment_hf.training import loop
 from sentiment_hf.training.language_model import LanguageModel, guess_words
 from sentiment_hf.training.presets import PRETRAINING, Pretraining
-from sentiment_hf.training.session import describe_run, make_accelerator, prepare_output
+from sentiment_hf.training.session import (
+    describe_run,
+    precision_of,
+    prepare_output,
+    start_accelerator,
+)
 from sentiment_hf.training.state import STATE_FOLDER, StateFolder
 from sentiment_hf.training.word_vectors import word_vectors
 
@@ -95,10 +99,7 @@ def pretrain(
         batch_size=batch_size or PRETRAINING.batch_size,
     )
     started = time.monotonic()
-    chosen_device = pick_device(device)
-    precision, reason = pick_training_dtype(chosen_device, dtype)
-    precision_name = str(precision).removeprefix("torch.")
-    logger.info("Pretraining in %s on %s: %s.", precision_name, chosen_device, reason)
+    accelerator = start_accelerator(device, dtype)
 
     texts, held_out = texts_to_read(load_reviews(dataset, seed=seed, **options), splits, seed)
     tokenizer = train_tokenizer(texts["text"], settings.vocab_size)
@@ -117,9 +118,6 @@ def pretrain(
         "train_rows": len(texts),
         "validation_rows": len(held_out),
     }
-    if chosen_device.type == "cpu":
-        keep_freed_memory()
-    accelerator = make_accelerator(chosen_device, precision)
     set_seed(seed)
     network = LSTMClassifier(config)
     rows = EncodedRows.from_split(texts, tokenizer, None)
@@ -127,7 +125,9 @@ def pretrain(
         vectors = word_vectors(rows, config.vocab_size, config.embedding_dim, seed)
         # A softmax with shared weights starts calmer from shorter vectors.
         network.embedding.load_state_dict({"weight": vectors * config.embedding_dim**-0.25})
-    model = LanguageModel(network, settings.candidates if chosen_device.type == "cpu" else None)
+    model = LanguageModel(
+        network, settings.candidates if accelerator.device.type == "cpu" else None
+    )
     batches = _batches(rows, settings, seed, accelerator)
     held_rows = EncodedRows.from_split(held_out, tokenizer, None)
     preparation = time.monotonic() - started
@@ -138,7 +138,12 @@ def pretrain(
         accelerator=accelerator,
         validate=_perplexity(_batches(held_rows, settings, 0), accelerator),
         state=state,
-        identity={**arguments, "config": config.to_dict(), "data": data, "dtype": precision_name},
+        identity={
+            **arguments,
+            "config": config.to_dict(),
+            "data": data,
+            "dtype": precision_of(accelerator),
+        },
         show_progress=show_progress,
     )
     with replaced_folder(folder) as new:
@@ -148,7 +153,7 @@ def pretrain(
             "arguments": arguments,
             "data": data,
             "perplexity": min(entry["validation_perplexity"] for entry in history),
-            **describe_run(history, preparation, chosen_device, precision_name),
+            **describe_run(history, preparation, accelerator),
         }
         write_json(new / TRAINING_FILE, record)
     return folder

@@ -13,6 +13,7 @@ from accelerate.state import AcceleratorState
 from sentiment_hf.checkpoint import CONFIG_FILE, foreign_names, read_config
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.files import recover_folder
+from sentiment_hf.hardware import keep_freed_memory, pick_device, pick_training_dtype
 from sentiment_hf.training.state import STATE_FOLDER, StateFolder
 from sentiment_hf.version import __version__
 
@@ -64,21 +65,36 @@ def prepare_output(folder: Path, state: StateFolder, *, resume: bool, overwrite:
     return False
 
 
-def make_accelerator(device: torch.device, dtype: torch.dtype) -> Accelerator:
+def start_accelerator(device_name: str | None, dtype_name: str | None) -> Accelerator:
+    """Chooses device and precision, says why, and makes them ready.
+
+    Raises:
+        SentimentError: there is no such device or precision here.
+    """
+    device = pick_device(device_name)
+    dtype, reason = pick_training_dtype(device, dtype_name)
+    logger.info("Training in %s on %s: %s.", str(dtype).removeprefix("torch."), device, reason)
+    if device.type == "cpu":
+        keep_freed_memory()
     # Its state is shared by the whole process and refuses a second precision.
     AcceleratorState._reset_state(reset_partial_state=True)
     precision = "bf16" if dtype == torch.bfloat16 else "no"
     return Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
 
 
+def precision_of(accelerator: Accelerator) -> str:
+    return "bfloat16" if accelerator.mixed_precision == "bf16" else "float32"
+
+
 def describe_run(
-    history: list[dict[str, Any]], preparation: float, device: torch.device, precision: str
+    history: list[dict[str, Any]], preparation: float, accelerator: Accelerator
 ) -> dict[str, Any]:
     """Duration with preparation, hardware, versions and history, for `training.json`."""
+    device = accelerator.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
         "seconds": round(preparation + history[-1]["seconds"], 1),
-        "hardware": {"device": name, "precision": precision},
+        "hardware": {"device": name, "precision": precision_of(accelerator)},
         "versions": versions(),
         "history": history,
     }
