@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import torch
 from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
+from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.files import read_json, recover_folder, write_json, write_tensors
@@ -148,10 +150,22 @@ def read_network(folder: Path, config: LSTMConfig, kind: type[NetworkT]) -> Netw
             f"{folder} holds a pretrained encoder without a head: fine-tune it with"
             " `train --init-from`."
         )
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         network = kind(config)
     network.load_state_dict(_read_weights(folder, network.state_dict()), assign=True)
     return network.eval()
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves new weights unfilled: filling them on the device `meta` costs a second of imports."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def is_encoder(folder: Path) -> bool:
@@ -167,7 +181,7 @@ def read_encoder(folder: Path, network: LSTMClassifier) -> None:
         SentimentError: as in `read_network`.
     """
     config = read_config(folder)
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         whole = LSTMClassifier(config).state_dict()
     if is_encoder(folder):
         whole = {name: tensor for name, tensor in whole.items() if not name.startswith(HEAD)}
