@@ -28,6 +28,8 @@ def prepare_output(folder: Path, state: StateFolder, *, resume: bool, overwrite:
     """
     if not folder.name:
         raise SentimentError("Name the folder to write with --output.")
+    if ".." in folder.parts and not folder.is_dir():
+        raise SentimentError(f"{folder} leads back through a folder that may not exist; name it.")
     recover_folder(folder)
     if folder.exists() and not folder.is_dir():
         raise SentimentError(f"{folder} is a file; --output names a folder.")
