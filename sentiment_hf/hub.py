@@ -259,6 +259,11 @@ def check_folder(folder: Path) -> None:
     Raises:
         SentimentError: something is missing or damaged.
     """
+    for name in REQUIRED_FILES:
+        if (folder / name).is_symlink():
+            raise SentimentError(
+                f"{folder / name} is a link, which is not shared: put the file there itself."
+            )
     config = read_config(folder)
     read_network(folder, config, LSTMClassifier)
     if (folder / TOKENIZER_FILE).exists():
@@ -268,7 +273,9 @@ def check_folder(folder: Path) -> None:
 def published(folder: Path) -> list[Path]:
     """The files of a folder that are published: regular files with the names of the contract."""
     found = [path for pattern in PUBLISHED_FILES for path in sorted(folder.glob(pattern))]
-    return [path for path in found if is_own_file(path)]
+    # A linked folder leads elsewhere as a linked file does; the checkpoint's own may be a link.
+    own = [path for path in found if path.parent == folder or not path.parent.is_symlink()]
+    return [path for path in own if is_own_file(path)]
 
 
 def _merged_card(api: "HfApi", repo_id: str, commit: str | None, ours: str) -> str:

@@ -262,6 +262,21 @@ class TestPushing:
             "figures/training_curve.png",
         }
 
+    @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
+    def test_a_linked_part_of_the_checkpoint_is_refused(self, hub, checkpoint, tmp_path, name):
+        (checkpoint / name).rename(tmp_path / "elsewhere")
+        (checkpoint / name).symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(SentimentError, match="is a link"):
+            push_folder(checkpoint, REPO)
+        assert not hub.requests
+
+    def test_a_linked_folder_of_figures_is_not_followed(self, hub, checkpoint, tmp_path):
+        (tmp_path / "private").mkdir()
+        (tmp_path / "private" / "secret.png").write_bytes(b"mine")
+        (checkpoint / "figures").symlink_to(tmp_path / "private")
+        push_folder(checkpoint, REPO)
+        assert not [name for name in hub.files(REPO) if "secret" in name]
+
     def test_a_push_is_one_commit_and_says_its_address(self, hub, checkpoint, run):
         before = hub.create(REPO) or hub.head(REPO)
         finished = run("push", checkpoint, REPO)

@@ -343,3 +343,18 @@ def test_cut_off_within_a_step_or_a_validation_nothing_is_lost(
     assert history_again == history
     for name, value in weights.items():
         assert torch.equal(weights_again[name], value), name
+
+
+@pytest.mark.parametrize("flags", [[], ["--overwrite"], ["--resume"]])
+def test_an_output_that_climbs_back_through_a_missing_folder_touches_nothing(
+    run, tmp_path, monkeypatch, flags
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "victim" / "notes.txt").write_text("precious")
+    output = ("--output", "victim/missing/..", "--epochs", "1", "--quiet")
+    for command in ("train", "pretrain"):
+        result = run(command, "sample", *output, *flags)
+        assert result.exit_code == 2
+        assert result.stderr.startswith("error: ")
+        assert (tmp_path / "victim" / "notes.txt").read_text() == "precious"
