@@ -7,10 +7,10 @@ from typing import Any
 from sentiment_hf.checkpoint import (
     CARD_FILE,
     EVALUATION_FILE,
-    FIGURES_FOLDER,
     TOKENIZER_FILE,
     TRAINING_FILE,
     is_own_file,
+    published,
     read_config,
 )
 from sentiment_hf.files import read_json, write_text
@@ -38,9 +38,7 @@ def render_card(folder: Path, repo_id: str | None = None) -> str:
     config = read_config(folder)
     training = _read_if_there(folder / TRAINING_FILE)
     results = _read_if_there(folder / EVALUATION_FILE)
-    figures = sorted(
-        path.name for path in (folder / FIGURES_FOLDER).glob("*.png") if is_own_file(path)
-    )
+    figures = [path.name for path in published(folder) if path.parent != folder]
     name = repo_id.split("/")[-1] if repo_id else folder.resolve().name
     data = _card_data(name, training, results)
     card = ModelCard.from_template(

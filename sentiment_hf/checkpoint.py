@@ -73,6 +73,14 @@ def is_own_file(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
 
 
+def published(folder: Path) -> list[Path]:
+    """The files of a folder that are published: regular files with the names of the contract."""
+    found = [path for pattern in PUBLISHED_FILES for path in sorted(folder.glob(pattern))]
+    # A linked folder leads elsewhere as a linked file does; the checkpoint's own may be a link.
+    own = [path for path in found if path.parent == folder or not path.parent.is_symlink()]
+    return [path for path in own if is_own_file(path)]
+
+
 def write_network(folder: Path, network: LSTMClassifier) -> None:
     """Writes `config.json` and `model.safetensors`, the weights in the configuration's `dtype`."""
     _write(folder, network.config.to_dict(), network.state_dict(), network.config.dtype)

@@ -14,13 +14,12 @@ from sentiment_hf.card import is_as_rendered, render_card
 from sentiment_hf.checkpoint import (
     CARD_FILE,
     FIGURES_FOLDER,
-    PUBLISHED_FILES,
     REFERENCE_FOLDER,
     REFERENCE_NAME,
     REQUIRED_FILES,
     TOKENIZER_FILE,
     is_checkpoint,
-    is_own_file,
+    published,
     read_config,
     read_network,
     read_tokenizer,
@@ -268,14 +267,6 @@ def check_folder(folder: Path) -> None:
     read_network(folder, config, LSTMClassifier)
     if (folder / TOKENIZER_FILE).exists():
         read_tokenizer(folder, config)
-
-
-def published(folder: Path) -> list[Path]:
-    """The files of a folder that are published: regular files with the names of the contract."""
-    found = [path for pattern in PUBLISHED_FILES for path in sorted(folder.glob(pattern))]
-    # A linked folder leads elsewhere as a linked file does; the checkpoint's own may be a link.
-    own = [path for path in found if path.parent == folder or not path.parent.is_symlink()]
-    return [path for path in own if is_own_file(path)]
 
 
 def _merged_card(api: "HfApi", repo_id: str, commit: str | None, ours: str) -> str:

@@ -312,7 +312,6 @@ def test_the_trajectory_of_two_hundred_words_takes_well_under_a_second(make):
 
 
 def test_what_a_word_contributes_is_true_by_either_method(pipe):
-    pytest.importorskip("captum")
     for text in [*TEXTS, LONG]:
         found, ids = pipe.explain(text), ids_of(pipe, text)
         whole = answer(pipe, ids)
@@ -335,7 +334,6 @@ def test_what_a_word_contributes_is_true_by_either_method(pipe):
 
 
 def test_explaining_leaves_the_network_as_it_was(make):
-    pytest.importorskip("captum")
     pipe = make(dropout=0.9, word_dropout=0.9)
     expected = pipe.explain(LONG)
     pipe.network.train()
@@ -403,7 +401,6 @@ ODD_TEXTS = {
 
 @pytest.mark.parametrize("text", ODD_TEXTS.values(), ids=list(ODD_TEXTS))
 def test_every_text_is_shown_sensibly_everywhere(make_pipeline, run, tmp_path, text):
-    pytest.importorskip("captum")
     make_pipeline(max_length=60).save_pretrained(tmp_path / "model")
     asked = ["inspect", "--model", tmp_path / "model", "--trajectory", "--explain"]
     result = run(*asked, "--html", tmp_path / "page.html", "--json", "--", text)
@@ -434,7 +431,6 @@ def test_every_text_is_shown_sensibly_everywhere(make_pipeline, run, tmp_path, t
 
 
 def test_a_lone_surrogate_is_read_as_the_replacement_character(checkpoint, run):
-    pytest.importorskip("captum")
     asked = ["inspect", "--model", checkpoint, "--trajectory", "--explain", "--json"]
     result = run(*asked, "good \udcff film")
     assert (result.exit_code, result.stderr) == (0, "")

@@ -34,16 +34,14 @@ def test_every_command_parses(command):
     assert subcommand.make_context(name, words[1:], parent=context).params is not None
 
 
-def test_the_short_offline_commands_run_in_order(tmp_path, monkeypatch, run):
+def test_a_reader_can_follow_the_commands_and_then_the_python_in_one_folder(
+    tmp_path, monkeypatch, run
+):
     monkeypatch.chdir(tmp_path)
     for command in filter(is_short_and_offline, COMMANDS):
         finished = run(*shlex.split(command)[1:], stdin="Not bad at all.\nNot good at all.\n")
         assert finished.exit_code == 0, (command, finished.stderr)
         assert finished.stdout, command
-
-
-def test_the_python_examples_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
     names: dict = {}
     for example in PYTHON:
         exec(example, names)
