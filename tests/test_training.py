@@ -178,18 +178,18 @@ def test_a_training_that_diverges_stops_with_a_sentence(easy_csv, tmp_path, run,
 
 
 @pytest.mark.parametrize(
-    ("asked", "amx", "said"),
+    ("asked", "supported", "said"),
     [
         ("float32", True, "float32 on cpu: as asked for"),
         ("bfloat16", False, "bfloat16 on cpu: as asked for"),
-        (None, True, "bfloat16 on cpu: the processor has AMX matrix instructions"),
-        (None, False, "float32 on cpu: the processor has no bfloat16 matrix instructions"),
+        (None, True, "bfloat16 on cpu: the processor has bfloat16 instructions"),
+        (None, False, "float32 on cpu: the processor has no bfloat16 instructions"),
     ],
 )
 def test_the_choice_of_precision_is_said_with_its_reason(
-    easy_csv, tmp_path, run, monkeypatch, asked, amx, said
+    easy_csv, tmp_path, run, monkeypatch, asked, supported, said
 ):
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: supported)
     options = ["--epochs", 1, "--batch-size", 200, "--device", "cpu"]
     options += ["--dtype", asked] if asked else []
     result = run("train", easy_csv, "--output", tmp_path / "out", *options)

@@ -101,13 +101,13 @@ class Pretraining:
 PRETRAINING = Pretraining(
     network={
         "embedding_dim": 256,
-        "hidden_size": 512,
+        "hidden_size": 384,
         "dropout": 0.2,
         "embedding_dropout": 0.2,
         "word_dropout": 0.05,
     },
     loop=LoopSettings(
-        epochs=4,
+        epochs=3,
         learning_rate=2e-3,
         betas=(0.9, 0.99),
         warmup_share=0.05,
@@ -116,7 +116,7 @@ PRETRAINING = Pretraining(
     ),
     batch_size=64,
     window=128,
-    candidates=4096,
+    candidates=1024,
 )
 
 
