@@ -40,10 +40,8 @@ class _SentenceGroup(click.Group):
         except (KeyboardInterrupt, click.Abort):
             _fail("interrupted", 130)
         except OSError as error:
-            if not error.errno:
-                raise
             place = f": {Path(error.filename).name}" if isinstance(error.filename, str) else ""
-            _fail(f"{error.strerror}{place}", 1)
+            _fail(f"{error.strerror or error}{place}", 1)
         except Exception as error:
             if os.environ.get("SENTIMENT_HF_DEBUG"):
                 raise
@@ -91,6 +89,15 @@ class _LabelMap(click.ParamType):
         return value if isinstance(value, dict) else parse_label_map(value)
 
 
+class _OutputPath(click.ParamType):
+    name = "folder"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Path:
+        from sentiment_hf.files import plain_path
+
+        return plain_path(Path(value))
+
+
 POSITIVE = click.IntRange(min=1)
 RATE = click.FloatRange(min=0, min_open=True)
 
@@ -99,6 +106,7 @@ model_option = click.option(
     metavar="MODEL",
     help="A checkpoint folder or a Hub id [default: the reference checkpoint].",
 )
+output_option = click.option("--output", required=True, type=_OutputPath(), help="Folder to write.")
 json_option = click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")
 compute_options = _options(
     click.option("--device", metavar="NAME", help="cpu, cuda, mps [default: the best one here]."),
@@ -138,7 +146,7 @@ def _listen(quiet: bool) -> None:
 
 @main.command()
 @dataset_argument
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder to write.")
+@output_option
 @click.option("--preset", default="fast", show_default=True, metavar="NAME", help="article, fast.")
 @click.option("--init-from", metavar="MODEL", help="Start from a checkpoint or from `pretrain`.")
 @click.option("--epochs", type=POSITIVE)
@@ -216,7 +224,7 @@ def push(folder: Path, repo_id: str, **options: Any) -> None:
 
 @main.command()
 @dataset_argument
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder to write.")
+@output_option
 @click.option("--splits", metavar="A,B", help="Splits to read [default: all but test].")
 @click.option("--epochs", type=POSITIVE)
 @click.option("--learning-rate", type=RATE)

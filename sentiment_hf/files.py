@@ -71,6 +71,19 @@ def write_tensors(
     os.replace(temporary, path)
 
 
+def plain_path(path: Path) -> Path:
+    """The path without links and without `..`: wherever it is used, it names the same place.
+
+    Raises:
+        SentimentError: it is no name that a file could have.
+    """
+    try:
+        resolved = path.resolve()
+        return resolved if path.is_absolute() else Path(os.path.relpath(resolved))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise SentimentError(f"{str(path)!r:.200} is no usable path: {error}") from None
+
+
 def _beside(folder: Path, ending: str) -> Path:
     return folder.with_name(f".{folder.name}.{ending}")
 

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from sentiment_hf import SentimentPipeline, train
@@ -345,16 +346,133 @@ def test_cut_off_within_a_step_or_a_validation_nothing_is_lost(
         assert torch.equal(weights_again[name], value), name
 
 
-@pytest.mark.parametrize("flags", [[], ["--overwrite"], ["--resume"]])
-def test_an_output_that_climbs_back_through_a_missing_folder_touches_nothing(
-    run, tmp_path, monkeypatch, flags
+# The folder to write, under any of its names.
+
+
+@pytest.mark.parametrize("command", ["train", "pretrain"])
+@pytest.mark.parametrize("flags", [[], ["--overwrite"], ["--resume"]], ids=str)
+@pytest.mark.parametrize("name", ["", ".", "..", "work/..", "missing/..", "../here/."])
+def test_the_folder_one_is_in_and_those_above_are_refused(
+    run, tmp_path, monkeypatch, command, flags, name
+):
+    here = tmp_path / "here"
+    (here / "work").mkdir(parents=True)
+    (here / "notes.txt").write_text("precious")
+    monkeypatch.chdir(here)
+    before = contents(tmp_path)
+    assert refused(run(command, "sample", "--output", name, *flags), "--output")
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("command", ["train", "pretrain"])
+@pytest.mark.parametrize("name", ["victim/missing/..", "victim/.", "link", "missing/../victim"])
+def test_a_folder_of_other_things_is_left_alone_under_any_of_its_names(
+    run, tmp_path, monkeypatch, command, name
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "victim").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "victim")
     (tmp_path / "victim" / "notes.txt").write_text("precious")
-    output = ("--output", "victim/missing/..", "--epochs", "1", "--quiet")
-    for command in ("train", "pretrain"):
-        result = run(command, "sample", *output, *flags)
-        assert result.exit_code == 2
-        assert result.stderr.startswith("error: ")
-        assert (tmp_path / "victim" / "notes.txt").read_text() == "precious"
+    for flags in ([], ["--overwrite"], ["--resume"]):
+        assert refused(run(command, "sample", "--output", name, *flags), "notes.txt")
+    assert list(contents(tmp_path / "victim").values()) == [b"precious"]
+
+
+def test_a_path_that_climbs_back_names_one_folder_all_along(run, easy_csv, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = ["--epochs", 1, "--quiet"]
+    result = run("train", easy_csv, "--output", "missing/../out", *options)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.startswith("out\t")
+    assert (tmp_path / "out" / "model.safetensors").exists()
+    assert not (tmp_path / "missing").exists()
+    assert refused(run("train", easy_csv, "--output", "out/../out", *options), "--overwrite")
+
+
+def test_what_comes_into_the_folder_during_a_training_is_not_lost(
+    train_again, tmp_path, monkeypatch, whole
+):
+    from sentiment_hf.training import classifier
+
+    def drop_a_note(*arguments):
+        (tmp_path / "out").mkdir(exist_ok=True)
+        (tmp_path / "out/notes.txt").write_text("precious")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(classifier, "draw_training_curve", drop_a_note)
+        assert refused(train_again(), "notes.txt")
+    assert (tmp_path / "out/notes.txt").read_text() == "precious"
+    (tmp_path / "out/notes.txt").unlink()
+    assert train_again("--resume").exit_code == 0
+    assert (tmp_path / "out/model.safetensors").read_bytes() == whole
+
+
+# What an unfinished training must survive.
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"dataset": "nowhere.csv"}, ["nowhere.csv"]),
+        ({"preset": "huge"}, ["huge"]),
+        ({"init_from": "nowhere/at/all"}, ["nowhere"]),
+        ({"label_column": "nobody"}, ["nobody"]),
+    ],
+)
+def test_overwriting_keeps_an_unfinished_training_until_nothing_can_be_refused(
+    train_again, unfinished, wrong, words
+):
+    before = contents(unfinished)
+    assert refused(train_again("--overwrite", **wrong), *words)
+    assert contents(unfinished) == before
+
+
+def test_overwriting_keeps_an_unfinished_pretraining_too(run, unfinished, tmp_path):
+    before = contents(unfinished)
+    (tmp_path / "short.csv").write_text("text\n" + "word\n" * 40)
+    for dataset in ("nowhere.csv", tmp_path / "short.csv"):
+        assert refused(run("pretrain", dataset, "--output", unfinished, "--overwrite"))
+        assert contents(unfinished) == before
+
+
+def newest(folder, change):
+    path = folder / "training_state/state.json"
+    progress = json.loads(path.read_text())
+    change(progress)
+    path.write_text(json.dumps(progress))
+
+
+def tensors_of(folder):
+    path = folder / "training_state"
+    return path / json.loads((path / "state.json").read_text())["tensors"]
+
+
+def without_best(folder):
+    tensors = load_file(tensors_of(folder))
+    kept = {name: value for name, value in tensors.items() if not name.startswith("best/")}
+    save_file(kept, tensors_of(folder))
+
+
+DAMAGES = {
+    "no JSON": lambda f: (f / "training_state/state.json").write_text("{"),
+    "an empty object": lambda f: (f / "training_state/state.json").write_text("{}"),
+    "no step": lambda f: newest(f, lambda p: p.pop("step")),
+    "a step beyond the end": lambda f: newest(f, lambda p: p.update(step=10**6)),
+    "a step that is no number": lambda f: newest(f, lambda p: p.update(step="soon")),
+    "a history of nothing": lambda f: newest(f, lambda p: p.update(history=[{}])),
+    "an identity of nothing": lambda f: newest(f, lambda p: p.update(identity=None)),
+    "a file that is not there": lambda f: tensors_of(f).unlink(),
+    "a cut file": lambda f: tensors_of(f).write_bytes(tensors_of(f).read_bytes()[:999]),
+    "weights of nothing": lambda f: save_file({"x": torch.ones(1)}, tensors_of(f)),
+    "no best weights": without_best,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_state_is_one_sentence_that_names_the_way_out(
+    train_again, unfinished, whole, damage
+):
+    damage(unfinished)
+    assert refused(train_again("--resume"), "--overwrite")
+    assert train_again("--overwrite").exit_code == 0
+    assert (unfinished / "model.safetensors").read_bytes() == whole

@@ -29,7 +29,7 @@ from sentiment_hf.data import (
 )
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.figures import draw_training_curve
-from sentiment_hf.files import replaced_folder, write_json
+from sentiment_hf.files import write_json
 from sentiment_hf.hub import find_checkpoint, model_name
 from sentiment_hf.inference import predict_logits
 from sentiment_hf.network import LARGEST_SIZE, LSTMClassifier, LSTMConfig
@@ -39,12 +39,11 @@ from sentiment_hf.training import loop
 from sentiment_hf.training.objectives import classification
 from sentiment_hf.training.presets import Preset, get_preset
 from sentiment_hf.training.session import (
+    OutputFolder,
     describe_run,
     precision_of,
-    prepare_output,
     start_accelerator,
 )
-from sentiment_hf.training.state import STATE_FOLDER, StateFolder
 from sentiment_hf.training.word_vectors import word_vectors
 
 TRAIN_SPLIT = "train"
@@ -102,10 +101,9 @@ def train(
     )
     if init_from is not None and vocab_size is not None:
         raise SentimentError("--vocab-size has no use with --init-from: the words come along.")
-    folder = Path(output)
-    state = StateFolder(folder / STATE_FOLDER)
-    if prepare_output(folder, state, resume=resume, overwrite=overwrite):
-        return SentimentPipeline.from_pretrained(folder, device=device)
+    target = OutputFolder(output)
+    if target.is_finished(resume=resume, overwrite=overwrite):
+        return SentimentPipeline.from_pretrained(target.path, device=device)
     started = time.monotonic()
     accelerator = start_accelerator(device, dtype)
 
@@ -139,14 +137,7 @@ def train(
         "train_rows": len(train_rows),
         "validation_rows": len(validation_rows),
     }
-    set_seed(seed)
-    network = LSTMClassifier(config)
     rows = EncodedRows.from_split(train_rows, tokenizer, config.num_labels)
-    if source is not None:
-        read_encoder(source, network)
-    elif settings.word_vectors and not state.exists():
-        vectors = word_vectors(rows, config.vocab_size, config.embedding_dim, seed)
-        network.embedding.load_state_dict({"weight": vectors})
     validation = EncodedRows.from_split(validation_rows, tokenizer, config.num_labels)
     batches = TrainingBatches(
         rows,
@@ -157,6 +148,14 @@ def train(
         rank=accelerator.process_index,
         world=accelerator.num_processes,
     )
+    set_seed(seed)
+    network = LSTMClassifier(config)
+    if source is not None:
+        read_encoder(source, network)
+    target.begin(resume=resume)
+    if source is None and settings.word_vectors and not target.state.exists():
+        vectors = word_vectors(rows, config.vocab_size, config.embedding_dim, seed)
+        network.embedding.load_state_dict({"weight": vectors})
     preparation = time.monotonic() - started
     history = loop.run(
         network,
@@ -164,7 +163,7 @@ def train(
         settings.loop,
         accelerator=accelerator,
         validate=_validator(validation, accelerator),
-        state=state,
+        state=target.state,
         identity={
             **arguments,
             "config": config.to_dict(),
@@ -181,7 +180,7 @@ def train(
         "validation_accuracy": accuracy,
         **describe_run(history, preparation, accelerator),
     }
-    with replaced_folder(folder) as new:
+    with target.replaced() as new:
         pipe.save_pretrained(new)
         write_json(new / TRAINING_FILE, record)
         draw_training_curve(new, history)

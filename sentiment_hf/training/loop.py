@@ -322,26 +322,42 @@ class _Walk:
     def restore(self) -> None:
         assert self.state is not None
         tensors, progress = self.state.load()
+        with self.state.trusted():
+            identity = dict(progress["identity"])
+        self._compare_identity(identity)
+        with self.state.trusted():
+            self._take_up(tensors, progress)
+        logger.info("Going on at step %d of %d.", self.step, self.total_steps)
+
+    def _compare_identity(self, identity: dict[str, Any]) -> None:
         for name, value in self.identity.items():
-            if progress["identity"].get(name) != value:
+            if identity.get(name) != value:
+                assert self.state is not None
                 raise SentimentError(
                     f"The unfinished training in {self.state.path.parent.name} has another {name}"
-                    f" ({progress['identity'].get(name)!r}, not {value!r}); run it with the same"
-                    " arguments, or start afresh with --overwrite."
+                    f" ({identity.get(name)!r}, not {value!r}); run it with the same arguments, or"
+                    " start afresh with --overwrite."
                 )
-        self.step = progress["step"]
-        self.loss_sum = progress["loss_sum"]
-        self.words, self.seconds = progress["words"], progress["seconds"]
-        self.history = progress["history"]
+
+    def _take_up(self, tensors: dict[str, Tensor], progress: dict[str, Any]) -> None:
+        self.step = int(progress["step"])
+        if not 0 <= self.step <= self.total_steps:
+            raise ValueError(f"step {self.step} of {self.total_steps}")
+        self.loss_sum, self.seconds = float(progress["loss_sum"]), float(progress["seconds"])
+        self.words = int(progress["words"])
+        self.history = list(progress["history"])
+        for entry in self.history:
+            float(self._value(entry))
         self.model.load_state_dict(without_prefix("model", tensors))
         device = self.accelerator.device
         self.best = {k: v.to(device) for k, v in without_prefix("best", tensors).items()}
+        if self.history and self.best.keys() != self.model.state_dict().keys():
+            raise ValueError("its best weights are not whole")
         restore_optimizer(self.optimizer, without_prefix("optimizer", tensors))
         if self.averaged is not None:
             self.averaged.load_state_dict(without_prefix("averaged", tensors))
         self.random = without_prefix("random", tensors)
         restore_random_state(self.random)
-        logger.info("Going on at step %d of %d.", self.step, self.total_steps)
 
 
 def _diverged(step: int, what: str, value: object) -> SentimentError:

@@ -29,19 +29,18 @@ from sentiment_hf.data import (
     split_validation,
 )
 from sentiment_hf.errors import SentimentError
-from sentiment_hf.files import replaced_folder, write_json
+from sentiment_hf.files import write_json
 from sentiment_hf.network import LSTMClassifier, LSTMConfig
 from sentiment_hf.tokenization import train_tokenizer
 from sentiment_hf.training import loop
 from sentiment_hf.training.language_model import LanguageModel, guess_words
 from sentiment_hf.training.presets import PRETRAINING, Pretraining
 from sentiment_hf.training.session import (
+    OutputFolder,
     describe_run,
     precision_of,
-    prepare_output,
     start_accelerator,
 )
-from sentiment_hf.training.state import STATE_FOLDER, StateFolder
 from sentiment_hf.training.word_vectors import word_vectors
 
 TEST_SPLIT = "test"
@@ -84,10 +83,9 @@ def pretrain(
     Raises:
         SentimentError: unusable data or arguments, an occupied `output`, a loss that is no number.
     """
-    folder = Path(output)
-    state = StateFolder(folder / STATE_FOLDER)
-    if prepare_output(folder, state, resume=resume, overwrite=overwrite):
-        return folder
+    target = OutputFolder(output)
+    if target.is_finished(resume=resume, overwrite=overwrite):
+        return target.path
     settings = dataclasses.replace(
         PRETRAINING,
         loop=dataclasses.replace(
@@ -118,26 +116,28 @@ def pretrain(
         "train_rows": len(texts),
         "validation_rows": len(held_out),
     }
+    rows = EncodedRows.from_split(texts, tokenizer, None)
+    batches = _batches(rows, settings, seed, accelerator)
+    held_rows = EncodedRows.from_split(held_out, tokenizer, None)
+    validation = _batches(held_rows, settings, 0)
+    target.begin(resume=resume)
     set_seed(seed)
     network = LSTMClassifier(config)
-    rows = EncodedRows.from_split(texts, tokenizer, None)
-    if not state.exists():
+    if not target.state.exists():
         vectors = word_vectors(rows, config.vocab_size, config.embedding_dim, seed)
         # A softmax with shared weights starts calmer from shorter vectors.
         network.embedding.load_state_dict({"weight": vectors * config.embedding_dim**-0.25})
     model = LanguageModel(
         network, settings.candidates if accelerator.device.type == "cpu" else None
     )
-    batches = _batches(rows, settings, seed, accelerator)
-    held_rows = EncodedRows.from_split(held_out, tokenizer, None)
     preparation = time.monotonic() - started
     history = loop.run(
         model,
         [loop.Task(guess_words, batches)],
         settings.loop,
         accelerator=accelerator,
-        validate=_perplexity(_batches(held_rows, settings, 0), accelerator),
-        state=state,
+        validate=_perplexity(validation, accelerator),
+        state=target.state,
         identity={
             **arguments,
             "config": config.to_dict(),
@@ -146,7 +146,7 @@ def pretrain(
         },
         show_progress=show_progress,
     )
-    with replaced_folder(folder) as new:
+    with target.replaced() as new:
         write_encoder(new, network)
         write_tokenizer(new, tokenizer, config.max_length)
         record = {
@@ -156,7 +156,7 @@ def pretrain(
             **describe_run(history, preparation, accelerator),
         }
         write_json(new / TRAINING_FILE, record)
-    return folder
+    return target.path
 
 
 def texts_to_read(

@@ -2,6 +2,8 @@
 
 import logging
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -9,10 +11,11 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import patch_environment
 
 from sentiment_hf.checkpoint import CONFIG_FILE, foreign_names, read_config
 from sentiment_hf.errors import SentimentError
-from sentiment_hf.files import recover_folder
+from sentiment_hf.files import plain_path, recover_folder, replaced_folder
 from sentiment_hf.hardware import keep_freed_memory, pick_device, pick_training_dtype
 from sentiment_hf.training.state import STATE_FOLDER, StateFolder
 from sentiment_hf.version import __version__
@@ -20,51 +23,78 @@ from sentiment_hf.version import __version__
 logger = logging.getLogger(__name__)
 
 
-def prepare_output(folder: Path, state: StateFolder, *, resume: bool, overwrite: bool) -> bool:
-    """Looks at the folder that is to be written; true where its training is already finished.
+class OutputFolder:
+    """The folder that a training writes, with the state that it goes on from.
 
     Raises:
-        SentimentError: it holds something that must not be lost.
+        SentimentError: no training may write there.
     """
-    if not folder.name:
-        raise SentimentError("Name the folder to write with --output.")
-    if ".." in folder.parts and not folder.is_dir():
-        raise SentimentError(f"{folder} leads back through a folder that may not exist; name it.")
-    recover_folder(folder)
-    if folder.exists() and not folder.is_dir():
-        raise SentimentError(f"{folder} is a file; --output names a folder.")
-    for parent in folder.parents:
-        if parent.exists() and not parent.is_dir():
-            raise SentimentError(f"{parent} is a file; --output names a folder.")
-    finished = (folder / CONFIG_FILE).exists()
-    unfinished = state.exists()
-    foreign = foreign_names(folder, {STATE_FOLDER})
-    if foreign:
-        raise SentimentError(
-            f"The folder {folder} holds something that is no part of a checkpoint ({foreign[0]!r});"
-            " nothing was touched."
-        )
-    if finished:
-        read_config(folder)
-    if resume:
-        if unfinished:
-            return False
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = plain_path(Path(path))
+        here = Path.cwd()
+        if self.path.resolve() in (here, *here.parents):
+            raise SentimentError(
+                "Name the folder to write with --output: it cannot be the one you are in or one"
+                " above it."
+            )
+        for part in (self.path, *self.path.parents):
+            if part.exists() and not part.is_dir():
+                raise SentimentError(f"{part} is a file; --output names a folder.")
+        self.state = StateFolder(self.path / STATE_FOLDER)
+
+    def is_finished(self, *, resume: bool, overwrite: bool) -> bool:
+        """Whether there is nothing left to do; touches nothing.
+
+        Raises:
+            SentimentError: the folder holds something that must not be lost.
+        """
+        recover_folder(self.path)
+        self._refuse_strangers()
+        finished = (self.path / CONFIG_FILE).exists()
+        unfinished = self.state.exists()
         if finished:
-            logger.warning("The training in %s is already finished.", folder)
-            return True
-        logger.warning("There is no training in %s to go on with; starting afresh.", folder)
-    elif unfinished and not overwrite:
-        raise SentimentError(
-            f"The folder {folder} holds an unfinished training; go on with --resume, or start"
-            " afresh with --overwrite."
-        )
-    elif finished and not overwrite:
-        raise SentimentError(
-            f"The folder {folder} holds a checkpoint already; replace it with --overwrite."
-        )
-    if overwrite:
-        state.remove()
-    return False
+            read_config(self.path)
+        if resume:
+            if unfinished:
+                return False
+            if finished:
+                logger.warning("The training in %s is already finished.", self.path)
+                return True
+            logger.warning("There is no training in %s to go on with; starting afresh.", self.path)
+        elif unfinished and not overwrite:
+            raise SentimentError(
+                f"The folder {self.path} holds an unfinished training; go on with --resume, or"
+                " start afresh with --overwrite."
+            )
+        elif finished and not overwrite:
+            raise SentimentError(
+                f"The folder {self.path} holds a checkpoint already; replace it with --overwrite."
+            )
+        return False
+
+    def begin(self, *, resume: bool) -> None:
+        """To be called when nothing can be refused any more: drops what is not gone on with."""
+        if not resume:
+            self.state.remove()
+
+    @contextmanager
+    def replaced(self) -> Iterator[Path]:
+        """`replaced_folder`, unless something foreign has come into the folder meanwhile.
+
+        Then the state is still there, and `--resume` ends the training in a moment.
+        """
+        with replaced_folder(self.path) as new:
+            yield new
+            self._refuse_strangers()
+
+    def _refuse_strangers(self) -> None:
+        foreign = foreign_names(self.path, {STATE_FOLDER})
+        if foreign:
+            raise SentimentError(
+                f"The folder {self.path} holds something that is no part of a checkpoint"
+                f" ({foreign[0]!r}); nothing was touched."
+            )
 
 
 def start_accelerator(device_name: str | None, dtype_name: str | None) -> Accelerator:
@@ -81,7 +111,10 @@ def start_accelerator(device_name: str | None, dtype_name: str | None) -> Accele
     # Its state is shared by the whole process and refuses a second precision.
     AcceleratorState._reset_state(reset_partial_state=True)
     precision = "bf16" if dtype == torch.bfloat16 else "no"
-    return Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
+    # The one way to tell accelerate which of several GPUs is meant.
+    named = {} if device.index is None else {"ACCELERATE_TORCH_DEVICE": str(device)}
+    with patch_environment(**named):
+        return Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
 
 
 def precision_of(accelerator: Accelerator) -> str:

@@ -1,6 +1,8 @@
 """What a training needs to go on after it was cut off: safetensors and JSON, no pickle."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from sentiment_hf.errors import SentimentError
 from sentiment_hf.files import read_json, write_json, write_tensors
 
 STATE_FOLDER = "training_state"
@@ -38,8 +41,26 @@ class StateFolder:
                 leftover.unlink()
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        progress = read_json(self.path / "state.json")
-        return load_file(self.path / progress["tensors"]), progress
+        """Tensors and progress, as they were saved.
+
+        Raises:
+            SentimentError: the state is damaged.
+        """
+        with self.trusted():
+            progress = read_json(self.path / "state.json")
+            return load_file(self.path / Path(progress["tensors"]).name), progress
+
+    @contextmanager
+    def trusted(self) -> Iterator[None]:
+        """Around what believes in a state: if it fails there, the state is damaged."""
+        try:
+            yield
+        except Exception as error:
+            reason = str(error).strip().partition("\n")[0][:120]
+            raise SentimentError(
+                f"The unfinished training in {self.path.parent.name} cannot be gone on with: its"
+                f" state is damaged ({reason}); start afresh with --overwrite."
+            ) from None
 
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
