@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from sentiment_hf.arguments import check_whole
+from sentiment_hf.errors import SentimentError
 from sentiment_hf.tokenization import PAD_ID, tokenize_split
 
 if TYPE_CHECKING:
@@ -253,7 +255,14 @@ def make_loader(
     Returns:
         A loader of `x` `(batch, max_length)`, word ids aligned to the right, and `y` `(batch,)`,
         class ids or soft labels.
+
+    Raises:
+        SentimentError: the split has no labels, or a size is none.
     """
+    check_whole("batch_size", batch_size)
+    check_whole("max_length", max_length)
+    if "label" not in split.features:
+        raise SentimentError("The loader needs labels: the split has no column 'label'.")
     rows = EncodedRows.from_split(split, tokenizer, num_labels=None)
     labels = np.asarray(split["label"])
 

@@ -13,7 +13,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from sentiment_hf.errors import SentimentError
-from sentiment_hf.files import read_json, recover_folder, write_json, write_tensors
+from sentiment_hf.files import STAGED, read_json, recover_folder, write_json, write_tensors
 from sentiment_hf.network import LSTMClassifier, LSTMConfig
 from sentiment_hf.tokenization import PAD_TOKEN, UNK_TOKEN, tokenizer_config
 from sentiment_hf.version import __version__
@@ -62,7 +62,7 @@ def is_checkpoint(folder: Path) -> bool:
 
 def foreign_names(folder: Path, also_ours: set[str]) -> list[str]:
     """What lies in a folder and is no part of a checkpoint."""
-    ours = {pattern.partition("/")[0] for pattern in PUBLISHED_FILES} | also_ours
+    ours = {pattern.partition("/")[0] for pattern in PUBLISHED_FILES} | also_ours | {STAGED}
     ours |= {f"{name}.new" for name in ours}
     found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     return sorted(found - ours)

@@ -139,6 +139,8 @@ def _listen(quiet: bool) -> None:
     logger.handlers = [Handler()]
     logger.setLevel(logging.ERROR if quiet else logging.INFO)
     logger.propagate = False
+    # It reports what becomes our sentence once more, with the absolute path.
+    os.environ.setdefault("DATASETS_VERBOSITY", "critical")
     if quiet or not sys.stderr.isatty():
         # Read when `datasets` is imported, which prediction never does.
         os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"

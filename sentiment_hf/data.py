@@ -7,6 +7,7 @@ the network. The validation split is carved here too.
 import errno
 import logging
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict, Unpack
@@ -23,6 +24,7 @@ from datasets import (
 )
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
+from sentiment_hf.arguments import check_keywords, check_whole
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.hub_errors import HUB_TIMEOUT_SECONDS, hub_sentences
 from sentiment_hf.labels import rename_labels
@@ -38,6 +40,8 @@ OFFLINE_DATASETS = (
     "a folder, a csv, json, jsonl or parquet file and 'sample' work without it, and"
     " HF_HUB_OFFLINE=1 reads a data set that is already in the cache"
 )
+
+LARGEST_SEED = 2**32 - 1
 
 VALIDATION_ROWS = 2_500
 VALIDATION_SHARE = 0.1
@@ -82,10 +86,11 @@ def load_reviews(
         SentimentError: it does not exist, the Hub is out of reach, or its columns are missing,
             ambiguous or of the wrong type.
     """
+    check_keywords("load_reviews", options, ReadingOptions)
+    check_whole("--max-samples", options.get("max_samples"))
+    check_whole("--seed", seed, least=0, most=LARGEST_SEED)
     opened = open_dataset(dataset, config=options.get("config"), revision=options.get("revision"))
     max_samples = options.get("max_samples")
-    if max_samples is not None and max_samples < 1:
-        raise SentimentError(f"--max-samples must be greater than 0, not {max_samples}.")
     for split in splits or []:
         if split not in opened:
             raise SentimentError(
@@ -126,8 +131,14 @@ def open_dataset(
     dataset: str | Path, *, config: str | None = None, revision: str | None = None
 ) -> DatasetDict:
     """Opens a data set with all its splits and columns as they are."""
+    if not isinstance(dataset, str | os.PathLike):
+        raise SentimentError(f"A data set has a name or a path, not a {type(dataset).__name__}.")
     name = str(dataset)
     path = Path(name)
+    if name == "sample" or path.exists():
+        _refuse_option("revision", revision, name)
+        if name == "sample" or not path.is_dir():
+            _refuse_option("config", config, name)
     try:
         if name == "sample":
             files = {split: str(SAMPLE_FOLDER / f"{split}.jsonl") for split in ("train", "test")}
@@ -137,6 +148,7 @@ def open_dataset(
             return load_dataset("json", data_files=files, features=features)
         if name and path.is_dir():
             if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
+                _refuse_option("config", config, name)
                 loaded = load_from_disk(name)
                 return loaded if isinstance(loaded, DatasetDict) else DatasetDict(train=loaded)
             return load_dataset(name, config)
@@ -165,9 +177,19 @@ def open_dataset(
             raise cause from None
         if "corresponds to no data" in str(error):
             raise SentimentError(f"The data set {name} has no rows.") from None
+        if isinstance(cause, UnicodeDecodeError):
+            raise SentimentError(
+                f"The data set {name} is not in UTF-8 ({cause.reason} at byte {cause.start});"
+                " save it in that encoding."
+            ) from error
         reason = str(cause or error).strip().splitlines()
         first_line = reason[0][:200] if reason else type(error).__name__
         raise SentimentError(f"The data set {name} could not be read: {first_line}") from error
+
+
+def _refuse_option(option: str, value: str | None, name: str) -> None:
+    if value is not None:
+        raise SentimentError(f"--{option} {value!r} has no use: {name} is not read from the Hub.")
 
 
 def _ask_hub_for(name: str, revision: str | None) -> None:

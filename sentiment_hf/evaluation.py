@@ -10,7 +10,7 @@ from datasets import ClassLabel
 from torch import Tensor
 
 from sentiment_hf.card import write_card
-from sentiment_hf.checkpoint import EVALUATION_FILE, REFERENCE_FOLDER, is_checkpoint
+from sentiment_hf.checkpoint import EVALUATION_FILE, REFERENCE_FOLDER, is_checkpoint, published
 from sentiment_hf.data import (
     DEFAULT_DATASET,
     ReadingOptions,
@@ -20,7 +20,7 @@ from sentiment_hf.data import (
 )
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.figures import draw_confusion_matrix, draw_reliability
-from sentiment_hf.files import write_json
+from sentiment_hf.files import staged_files, write_json
 from sentiment_hf.labels import match_labels
 from sentiment_hf.pipeline import SentimentPipeline
 
@@ -50,7 +50,7 @@ def evaluate(
 
     Returns:
         `accuracy`, `precision`, `recall`, `f1` (of the second label; macro averages for more than
-        two), `roc_auc` (None where only one label occurs), `log_loss` in nats, `ece` (expected
+        two), `roc_auc` (None where a label never occurs), `log_loss` in nats, `ece` (expected
         calibration error over 15 bins, Guo et al. 2017, arXiv:1706.04599), `confusion_matrix`
         (rows: true labels), `n`, `seconds` and `reviews_per_second` (tokenisation included).
 
@@ -85,6 +85,8 @@ def evaluate(
             "dataset": dataset_name(dataset),
             "split": split,
             "revision": options.get("revision"),
+            **{name: value for name, value in options.items() if value and name != "revision"},
+            **({"seed": seed} if options.get("max_samples") else {}),
             "fingerprint": rows._fingerprint,
             "dtype": dtype or "float32",
             **results,
@@ -186,7 +188,8 @@ def save_evaluation(
     names: list[str],
 ) -> None:
     """Writes the figures into a checkpoint folder, draws them and renders the card anew."""
-    write_json(folder / EVALUATION_FILE, results)
-    draw_confusion_matrix(folder, results["confusion_matrix"], names)
-    draw_reliability(folder, calibration_bins(probabilities.numpy(), labels))
-    write_card(folder)
+    with staged_files(folder, published(folder)) as staged:
+        write_json(staged / EVALUATION_FILE, results)
+        draw_confusion_matrix(staged, results["confusion_matrix"], names)
+        draw_reliability(staged, calibration_bins(probabilities.numpy(), labels))
+        write_card(staged)

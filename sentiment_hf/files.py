@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor
 from sentiment_hf.errors import SentimentError
 
 LARGEST_JSON_BYTES = 64_000_000
+STAGED = ".staged"
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -71,6 +72,20 @@ def write_tensors(
     os.replace(temporary, path)
 
 
+def made_folder(path: str | Path) -> Path:
+    """The folder of that name, made if there is none.
+
+    Raises:
+        SentimentError: a file is in its place.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise SentimentError(f"{path} leads to a file; a folder is needed there.") from None
+    return folder
+
+
 def plain_path(path: Path) -> Path:
     """The path without links and without `..`: wherever it is used, it names the same place.
 
@@ -99,6 +114,39 @@ def recover_folder(folder: Path) -> None:
     old = _beside(folder, "old")
     if os.path.exists(old):
         os.rename(old, folder)
+
+
+@contextmanager
+def staged_files(folder: Path, files: Iterable[Path]) -> Iterator[Path]:
+    """Gives a folder with some files of `folder` to change, which then take their places together.
+
+    What takes long or can fail happens aside; at the end there are only renames.
+    """
+    aside = folder / STAGED
+    shutil.rmtree(aside, ignore_errors=True)
+    staged = aside / folder.resolve().name
+    for path in files:
+        copy = staged / path.relative_to(folder)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        _link(path, copy)
+    try:
+        yield staged
+        changed = [path for path in sorted(staged.rglob("*")) if path.is_file()]
+        for path in changed:
+            place = folder / path.relative_to(staged)
+            if not (place.exists() and path.samefile(place)):
+                place.parent.mkdir(exist_ok=True)
+                os.replace(path, place)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _link(source: Path, target: Path) -> None:
+    """A second name for a file, which costs nothing; a copy where the disk has no such names."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 @contextmanager

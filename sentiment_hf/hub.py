@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
+from sentiment_hf.arguments import check_keywords
 from sentiment_hf.card import is_as_rendered, render_card
 from sentiment_hf.checkpoint import (
     CARD_FILE,
@@ -69,6 +70,9 @@ def find_checkpoint(
     """
     if model is None or (model == REFERENCE_NAME and not Path(model).is_dir()):
         return REFERENCE_FOLDER
+    check_keywords("from_pretrained", options, HubOptions)
+    if not str(model).strip():
+        raise SentimentError("A model has a name: a folder, 'reference' or user/name on the Hub.")
     folder = Path(model)
     if is_checkpoint(folder):
         return folder
@@ -214,6 +218,7 @@ def push_folder(folder: str | Path, repo_id: str, **options: Unpack[PushOptions]
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
+    check_keywords("push_to_hub", options, PushOptions)
     folder = Path(folder)
     check_folder(folder)
     branch = options.get("branch")

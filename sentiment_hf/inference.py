@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sentiment_hf.arguments import check_whole
 from sentiment_hf.batching import EncodedRows, inference_batches
 from sentiment_hf.network import LSTMClassifier
 
@@ -24,7 +25,11 @@ def predict_logits(
 
     Returns:
         `(rows,)` for two labels, `(rows, num_labels)` otherwise.
+
+    Raises:
+        SentimentError: a `batch_size` that is none.
     """
+    check_whole("--batch-size", batch_size)
     device = network.linear.weight.device
     was_training = network.training
     network.eval()

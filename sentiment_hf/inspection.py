@@ -73,6 +73,11 @@ def inspect(
         raise SentimentError("--preset and --untrained go together: a preset has no weights yet.")
     if texts and dataset is not None and not untrained:
         raise SentimentError("--dataset names a batch to read; with a TEXT there is none to name.")
+    if texts and not untrained:
+        for name, value in options.items():
+            if value is not None:
+                option = name.replace("_", "-")
+                raise SentimentError(f"--{option} is about a data set; with a TEXT none is read.")
     if untrained and model is not None:
         raise SentimentError("--untrained shows a new network; --model names a trained one.")
     reviews = None

@@ -1,7 +1,7 @@
 """A whole checkpoint: text in, labels out."""
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -10,6 +10,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from sentiment_hf.arguments import check_whole, listed_texts, one_text
 from sentiment_hf.card import write_card
 from sentiment_hf.checkpoint import (
     read_config,
@@ -19,6 +20,7 @@ from sentiment_hf.checkpoint import (
     write_tokenizer,
 )
 from sentiment_hf.errors import SentimentError
+from sentiment_hf.files import made_folder
 from sentiment_hf.hardware import pick_device, pick_dtype
 from sentiment_hf.hub import HubOptions, PushOptions, find_checkpoint, push_folder
 from sentiment_hf.inference import predict_logits
@@ -28,7 +30,7 @@ from sentiment_hf.reading.explanation import Explanation, explain
 from sentiment_hf.reading.layers import trace_texts
 from sentiment_hf.reading.trace import Step
 from sentiment_hf.reading.trajectory import Point, trajectory
-from sentiment_hf.tokenization import encode_texts
+from sentiment_hf.tokenization import encode_texts, readable
 
 _NOT_GIVEN: Any = object()
 
@@ -78,8 +80,7 @@ class SentimentPipeline:
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes `config.json`, `model.safetensors`, the tokenizer's two files and a card."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = made_folder(folder)
         write_network(folder, self.network)
         write_tokenizer(folder, self.tokenizer, self.config.max_length)
         write_card(folder)
@@ -116,11 +117,9 @@ class SentimentPipeline:
             One text: `[{"label": ..., "score": ...}]`, a dictionary for each of the top k labels.
             A list: one dictionary a text, or a list of dictionaries a text where `top_k` is given.
         """
-        several = [texts] if isinstance(texts, str) else texts
-        if isinstance(several, Mapping) or not isinstance(several, Iterable):
-            kind = type(texts).__name__
-            raise SentimentError(f"A text or a list of texts is needed, not a {kind}.")
-        several = list(several)
+        several = listed_texts(texts)
+        if top_k is not _NOT_GIVEN:
+            check_whole("top_k", top_k, least=0)
         probabilities = self.probabilities(several, batch_size=batch_size)
         names = self.config.label_names
         count = 1 if top_k is _NOT_GIVEN else len(names) if top_k is None else top_k
@@ -135,18 +134,20 @@ class SentimentPipeline:
 
     def trace(self, texts: str | Sequence[str], labels: Sequence[int] | None = None) -> list[Step]:
         """The steps from the texts to the verdicts; see `sentiment_hf.reading.layers`."""
-        several = [texts] if isinstance(texts, str) else list(texts)
+        several = [readable(text) for text in listed_texts(texts)]
         if not several:
             raise SentimentError("There is no text to follow through the network.")
+        if labels is not None and len(labels) != len(several):
+            raise SentimentError(f"There are {len(several)} texts, but {len(labels)} labels.")
         return trace_texts(self.network, self.tokenizer, several, labels)
 
     def trajectory(self, text: str) -> list[Point]:
         """The probability of the second label after each word of a text, at most 200 points."""
-        return trajectory(self.network, self.tokenizer, text)
+        return trajectory(self.network, self.tokenizer, readable(one_text(text)))
 
     def explain(self, text: str) -> Explanation:
         """What each word of a text contributes to its label (extra `explain`)."""
-        return explain(self.network, self.tokenizer, text)
+        return explain(self.network, self.tokenizer, readable(one_text(text)))
 
     def probabilities(self, texts: Sequence[str], *, batch_size: int | None = None) -> Tensor:
         """Calibrated probabilities `(len(texts), num_labels)` in float32 on the CPU."""
@@ -155,9 +156,6 @@ class SentimentPipeline:
     @torch.inference_mode()
     def logits(self, texts: Sequence[str], *, batch_size: int | None = None) -> Tensor:
         """Logits of each text, in order: `(len(texts),)` for two labels, else with `num_labels`."""
-        for number, text in enumerate(texts):
-            if not isinstance(text, str):
-                kind = type(text).__name__
-                raise SentimentError(f"Text number {number} is of the type {kind}, not a string.")
-        rows = [np.asarray(ids, dtype=np.int32) for ids in encode_texts(self.tokenizer, texts)]
+        several = listed_texts(texts)
+        rows = [np.asarray(ids, dtype=np.int32) for ids in encode_texts(self.tokenizer, several)]
         return predict_logits(self.network, rows, batch_size=batch_size)

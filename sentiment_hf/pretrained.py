@@ -12,6 +12,7 @@ from sentiment_hf.checkpoint import (
     read_network,
     write_network,
 )
+from sentiment_hf.files import made_folder
 from sentiment_hf.hub import HubOptions, PushOptions, find_checkpoint, push_folder
 from sentiment_hf.network import LSTMClassifier
 
@@ -37,8 +38,7 @@ class LSTMForSequenceClassification(LSTMClassifier):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes `config.json`, `model.safetensors` and a card into a folder."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = made_folder(folder)
         write_network(folder, self)
         write_card(folder)
 

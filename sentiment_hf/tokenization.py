@@ -11,6 +11,7 @@ from tokenizers.normalizers import Sequence as NormalizerSequence
 from tokenizers.pre_tokenizers import Split
 from tokenizers.trainers import WordLevelTrainer
 
+from sentiment_hf.arguments import check_whole
 from sentiment_hf.errors import SentimentError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ UNK_TOKEN = "[UNK]"
 PAD_ID = 0
 UNK_ID = 1
 DEFAULT_VOCAB_SIZE = 30_000
+SMALLEST_VOCAB_SIZE = 3  # [PAD], [UNK] and a word.
 
 # Brackets are always words of their own, so no text can spell [PAD] or [UNK].
 WORD = Regex(
@@ -47,7 +49,13 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = DEFAULT_VOCAB_SIZE) 
 
     Args:
         vocab_size: at most that many words, `[PAD]` (0) and `[UNK]` (1) counted.
+
+    Raises:
+        SentimentError: room for no word, or one text instead of several.
     """
+    check_whole("--vocab-size", vocab_size, least=SMALLEST_VOCAB_SIZE)
+    if isinstance(texts, str):
+        raise SentimentError("A tokenizer is trained on a list of texts, not on one text.")
     tokenizer = _untrained({PAD_TOKEN: PAD_ID, UNK_TOKEN: UNK_ID})
     trainer = WordLevelTrainer(
         vocab_size=vocab_size,
@@ -76,6 +84,11 @@ def _untrained(vocabulary: dict[str, int]) -> Tokenizer:
     return tokenizer
 
 
+def readable(text: str) -> str:
+    """The text with a replacement character for each lone surrogate, which has no UTF-8."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
     """Ids of each text's words, whole; an empty text is read as one `[UNK]`.
 
@@ -85,8 +98,8 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
     texts = list(texts)
     try:
         encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-    except TypeError:  # A lone surrogate has no UTF-8.
-        texts = [t.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for t in texts]
+    except TypeError:
+        texts = [readable(text) for text in texts]
         encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
     except (KeyboardInterrupt, SystemExit):
         raise

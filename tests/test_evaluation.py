@@ -183,6 +183,36 @@ def test_save_writes_figures_card_and_results_and_nothing_else(checkpoint, run):
     assert "figures/confusion_matrix.png" in card
 
 
+def test_how_the_rows_were_read_is_saved_with_the_figures(checkpoint, tmp_path, run):
+    data = tmp_path / "own.csv"
+    data.write_text("body,mood,x\n" + "a good film,good,1\na bad film,bad,2\n" * 20)
+    options = ["--text-column", "body", "--label-column", "mood", "--label-map", "good=pos,bad=neg"]
+    options += ["--max-samples", 10, "--seed", 3, "--split", "train"]
+    result = run("evaluate", data, "--model", checkpoint, "--save", *options)
+    assert result.exit_code == 0, result.stderr
+    saved = json.loads((checkpoint / "eval_results.json").read_text())
+    assert saved["text_column"] == "body"
+    assert saved["label_column"] == "mood"
+    assert saved["label_map"] == {"good": "pos", "bad": "neg"}
+    assert (saved["max_samples"], saved["seed"], saved["n"]) == (10, 3, 10)
+    assert "10 texts drawn at random (seed 3)" in (checkpoint / "README.md").read_text()
+
+
+@pytest.mark.parametrize("failing", ["draw_reliability", "write_card"])
+def test_an_evaluation_is_saved_whole_or_not_at_all(checkpoint, run, monkeypatch, failing):
+    assert run("evaluate", "sample", "--model", checkpoint, "--save").exit_code == 0
+    before = {path: path.read_bytes() for path in checkpoint.rglob("*") if path.is_file()}
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"sentiment_hf.evaluation.{failing}", fail)
+        options = ["--model", checkpoint, "--save", "--split", "train"]
+        assert run("evaluate", "sample", *options).exit_code == 1
+    assert {p: p.read_bytes() for p in checkpoint.rglob("*") if p.is_file()} == before
+
+
 def test_saving_again_replaces_the_figures_and_keeps_what_training_wrote(trained, tmp_path, run):
     folder = tmp_path / "copy"
     shutil.copytree(trained, folder)

@@ -63,6 +63,11 @@ def test_every_file_of_the_tree_exists():
     root = Path(__file__).parent.parent
     tree = README.split("## What each file is")[1].split("```")[1]
     package = re.findall(r"^  (\S+) ", tree, re.MULTILINE)
+    modules = {path.name for path in (root / "sentiment_hf").glob("*.py")}
+    modules -= {"__init__.py", "version.py"}
+    assert not [name for name in modules if name not in tree]
+    scripts = [path.name for path in (root / "scripts").glob("*.py")]
+    assert not [name for name in scripts if name not in tree]
     assert len(package) > 10
     for name in package:
         assert (root / "sentiment_hf" / name).exists(), name

@@ -16,6 +16,7 @@ from datasets import ClassLabel, Dataset
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from sentiment_hf.arguments import check_rate, check_whole
 from sentiment_hf.batching import EncodedRows, TrainingBatches
 from sentiment_hf.card import write_card
 from sentiment_hf.checkpoint import TRAINING_FILE, read_config, read_encoder, read_tokenizer
@@ -34,7 +35,7 @@ from sentiment_hf.hub import find_checkpoint, model_name
 from sentiment_hf.inference import predict_logits
 from sentiment_hf.network import LARGEST_SIZE, LSTMClassifier, LSTMConfig
 from sentiment_hf.pipeline import SentimentPipeline
-from sentiment_hf.tokenization import train_tokenizer
+from sentiment_hf.tokenization import SMALLEST_VOCAB_SIZE, train_tokenizer
 from sentiment_hf.training import loop
 from sentiment_hf.training.objectives import classification
 from sentiment_hf.training.presets import Preset, get_preset
@@ -110,9 +111,16 @@ def train(
     reviews = labelled_rows(
         load_reviews(dataset, splits=[TRAIN_SPLIT], seed=seed, **options)[TRAIN_SPLIT]
     )
+    if not len(reviews):
+        raise SentimentError("No row of the data set has both a text and a label.")
     names = _label_names(reviews)
     train_rows, validation_rows = split_validation(reviews, seed)
     if not len(train_rows) or not len(validation_rows):
+        if len(names) > max(2, len(reviews) / 2):
+            raise SentimentError(
+                f"The {len(reviews)} rows have {len(names)} different labels: choose the column"
+                " that holds the labels with --label-column."
+            )
         raise SentimentError(
             f"None of {len(reviews)} labelled rows can be held out for validation: they are too"
             " few, or every text stands there twice."
@@ -221,17 +229,11 @@ def _settings(
     max_length: int | None,
     batch_size: int | None,
 ) -> Preset:
-    for name, value in (
-        ("--epochs", epochs),
-        ("--vocab-size", vocab_size),
-        ("--max-length", max_length),
-        ("--batch-size", batch_size),
-        ("--learning-rate", learning_rate),
-    ):
-        if value is not None and not 0 < value <= LARGEST_SIZE:
-            raise SentimentError(f"{name} must lie above 0 and be of a sane size, not {value}.")
-    if vocab_size is not None and vocab_size < 3:
-        raise SentimentError(f"--vocab-size must leave room for a word, not {vocab_size}.")
+    check_whole("--epochs", epochs)
+    check_whole("--vocab-size", vocab_size, least=SMALLEST_VOCAB_SIZE, most=LARGEST_SIZE)
+    check_whole("--max-length", max_length, most=LARGEST_SIZE)
+    check_whole("--batch-size", batch_size)
+    check_rate("--learning-rate", learning_rate)
     walk = dataclasses.replace(
         preset.loop,
         epochs=epochs or preset.loop.epochs,
@@ -262,6 +264,8 @@ def _label_names(reviews: Dataset) -> dict[int, str]:
     kind = reviews.features["label"]
     if not isinstance(kind, ClassLabel):
         return SOFT_LABEL_NAMES
+    if "" in kind.names:
+        raise SentimentError("One of the labels is an empty text; each label needs a name.")
     found = set(reviews["label"])
     if len(found) < 2:
         only = ", ".join(repr(kind.names[i]) for i in found) or "none"

@@ -15,6 +15,7 @@ from accelerate.utils import set_seed
 from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets
 from torch import nn
 
+from sentiment_hf.arguments import check_rate, check_whole
 from sentiment_hf.batching import EncodedRows, TrainingBatches
 from sentiment_hf.checkpoint import TRAINING_FILE, write_encoder, write_tokenizer
 from sentiment_hf.data import (
@@ -30,8 +31,8 @@ from sentiment_hf.data import (
 )
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.files import write_json
-from sentiment_hf.network import LSTMClassifier, LSTMConfig
-from sentiment_hf.tokenization import train_tokenizer
+from sentiment_hf.network import LARGEST_SIZE, LSTMClassifier, LSTMConfig
+from sentiment_hf.tokenization import SMALLEST_VOCAB_SIZE, train_tokenizer
 from sentiment_hf.training import loop
 from sentiment_hf.training.language_model import LanguageModel, guess_words
 from sentiment_hf.training.presets import PRETRAINING, Pretraining
@@ -83,6 +84,10 @@ def pretrain(
     Raises:
         SentimentError: unusable data or arguments, an occupied `output`, a loss that is no number.
     """
+    check_whole("--epochs", epochs)
+    check_whole("--vocab-size", vocab_size, least=SMALLEST_VOCAB_SIZE, most=LARGEST_SIZE)
+    check_whole("--batch-size", batch_size)
+    check_rate("--learning-rate", learning_rate)
     target = OutputFolder(output)
     if target.is_finished(resume=resume, overwrite=overwrite):
         return target.path
