@@ -149,8 +149,12 @@ def _listen(quiet: bool) -> None:
 @main.command()
 @dataset_argument
 @output_option
-@click.option("--preset", default="fast", show_default=True, metavar="NAME", help="article, fast.")
+@click.option(
+    "--preset", default="fast", show_default=True, metavar="NAME", help="article, fast, best."
+)
 @click.option("--init-from", metavar="MODEL", help="Start from a checkpoint or from `pretrain`.")
+@click.option("--teacher", metavar="MODEL", help="Learn this checkpoint's answers (soft labels).")
+@click.option("--unlabelled-split", metavar="SPLIT", help="Texts for the teacher to label.")
 @click.option("--epochs", type=POSITIVE)
 @click.option("--learning-rate", type=RATE)
 @click.option("--vocab-size", type=POSITIVE, help="Words in the tokenizer.")

@@ -10,7 +10,7 @@ from sentiment_hf import SentimentError, SentimentPipeline, pretrain, train
 from sentiment_hf.checkpoint import read_config, read_encoder
 from sentiment_hf.data import split_validation
 from sentiment_hf.network import LSTMClassifier
-from sentiment_hf.training.pretraining import texts_to_read
+from sentiment_hf.training.rows import texts_to_read
 
 SMALL = {"epochs": 1, "batch_size": 32, "show_progress": False}
 WORDS = ("good", "bad", "film", "plot", "cast", "end")

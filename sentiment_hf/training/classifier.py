@@ -1,10 +1,11 @@
 """`train`: from a labelled data set to a checkpoint folder."""
 
-import dataclasses
 import logging
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -12,7 +13,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from datasets import ClassLabel, Dataset
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
@@ -24,9 +24,6 @@ from sentiment_hf.data import (
     DEFAULT_DATASET,
     ReadingOptions,
     dataset_name,
-    labelled_rows,
-    load_reviews,
-    split_validation,
 )
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.figures import draw_training_curve
@@ -39,20 +36,20 @@ from sentiment_hf.tokenization import SMALLEST_VOCAB_SIZE, train_tokenizer
 from sentiment_hf.training import loop
 from sentiment_hf.training.objectives import classification
 from sentiment_hf.training.presets import Preset, get_preset
+from sentiment_hf.training.rows import TrainingRows, read_training_rows
 from sentiment_hf.training.session import (
     OutputFolder,
     describe_run,
     precision_of,
     start_accelerator,
 )
+from sentiment_hf.training.teacher import taught
 from sentiment_hf.training.word_vectors import word_vectors
 
-TRAIN_SPLIT = "train"
 SIZES_OF_AN_ENCODER = (
     "vocab_size", "embedding_dim", "hidden_size", "num_layers", "bidirectional",
 )  # fmt: skip
 FEWEST_STEPS = 400
-SOFT_LABEL_NAMES = {0: "neg", 1: "pos"}
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +60,8 @@ def train(
     *,
     preset: str = "fast",
     init_from: str | Path | None = None,
+    teacher: str | Path | None = None,
+    unlabelled_split: str | None = None,
     epochs: int | None = None,
     learning_rate: float | None = None,
     vocab_size: int | None = None,
@@ -78,14 +77,19 @@ def train(
 ) -> SentimentPipeline:
     """Trains tokenizer and network on the split `train` and writes a checkpoint folder.
 
-    Everything is chosen on validation rows carved from that split; a test split is not opened.
+    Everything is chosen on validation rows carved from that split. A test split is opened only
+    with `unlabelled_split`, to leave its texts out.
 
     Args:
         dataset, options: as in `load_reviews`.
         output: the checkpoint folder to write.
-        preset: `article` or `fast`; the other arguments change what it says.
+        preset: `article`, `fast` or `best`; the other arguments change what it says.
         init_from: start from the words, embedding and LSTM of this MODEL: a checkpoint, or what
             `pretrain` made. The head is new where the labels differ.
+        teacher: a MODEL whose answers become soft labels, also of single sentences (see
+            `sentiment_hf.training.teacher`). Train it with the same seed: another one's validation
+            rows were among what it learnt from.
+        unlabelled_split: texts for the teacher to label, beside the labelled ones.
         max_length: words kept of a longer text.
         dtype: `float32` or `bfloat16`; by default what the hardware is fast at.
         resume: go on with a training that was cut off.
@@ -102,36 +106,24 @@ def train(
     )
     if init_from is not None and vocab_size is not None:
         raise SentimentError("--vocab-size has no use with --init-from: the words come along.")
+    if unlabelled_split is not None and teacher is None:
+        raise SentimentError("--unlabelled-split needs a --teacher, which labels its texts.")
     target = OutputFolder(output)
     if target.is_finished(resume=resume, overwrite=overwrite):
         return SentimentPipeline.from_pretrained(target.path, device=device)
     started = time.monotonic()
     accelerator = start_accelerator(device, dtype)
 
-    reviews = labelled_rows(
-        load_reviews(dataset, splits=[TRAIN_SPLIT], seed=seed, **options)[TRAIN_SPLIT]
-    )
-    if not len(reviews):
-        raise SentimentError("No row of the data set has both a text and a label.")
-    names = _label_names(reviews)
-    train_rows, validation_rows = split_validation(reviews, seed)
-    if not len(train_rows) or not len(validation_rows):
-        if len(names) > max(2, len(reviews) / 2):
-            raise SentimentError(
-                f"The {len(reviews)} rows have {len(names)} different labels: choose the column"
-                " that holds the labels with --label-column."
-            )
-        raise SentimentError(
-            f"None of {len(reviews)} labelled rows can be held out for validation: they are too"
-            " few, or every text stands there twice."
-        )
+    read = read_training_rows(dataset, unlabelled_split, seed, options)
     source = None if init_from is None else find_checkpoint(init_from)
-    tokenizer, config = _words_and_sizes(source, train_rows, settings, names)
+    tokenizer, config = _words_and_sizes(source, read, settings)
     if epochs is None:
-        settings = with_enough_steps(settings, len(train_rows))
+        settings = with_enough_steps(settings, len(read.train))
     arguments = {
         "preset": preset,
         "init_from": None if init_from is None else model_name(init_from),
+        "teacher": None if teacher is None else model_name(teacher),
+        "unlabelled_split": unlabelled_split,
         "epochs": settings.loop.epochs,
         "learning_rate": settings.loop.learning_rate,
         "batch_size": settings.batch_size,
@@ -141,12 +133,20 @@ def train(
         "dataset": dataset_name(dataset),
         "revision": options.get("revision"),
         **{name: value for name, value in options.items() if value and name != "revision"},
-        "fingerprint": reviews._fingerprint,
-        "train_rows": len(train_rows),
-        "validation_rows": len(validation_rows),
+        "fingerprint": read.train._fingerprint,
+        "train_rows": len(read.train),
+        "validation_rows": len(read.validation),
+        **({} if read.unlabelled is None else {"unlabelled_rows": len(read.unlabelled)}),
     }
-    rows = EncodedRows.from_split(train_rows, tokenizer, config.num_labels)
-    validation = EncodedRows.from_split(validation_rows, tokenizer, config.num_labels)
+    if teacher is None:
+        rows = EncodedRows.from_split(read.train, tokenizer, config.num_labels)
+    else:
+        teaching = SentimentPipeline.from_pretrained(
+            teacher, device=device, dtype=precision_of(accelerator)
+        )
+        texts, targets = taught(teaching, read.train, read.unlabelled, read.names, seed)
+        rows = replace(EncodedRows.from_split(texts, tokenizer, None), labels=targets)
+    validation = EncodedRows.from_split(read.validation, tokenizer, config.num_labels)
     batches = TrainingBatches(
         rows,
         settings.batch_size,
@@ -164,10 +164,11 @@ def train(
     if source is None and settings.word_vectors and not target.state.exists():
         vectors = word_vectors(rows, config.vocab_size, config.embedding_dim, seed)
         network.embedding.load_state_dict({"weight": vectors})
+    smoothing = settings.label_smoothing if teacher is None else 0.0
     preparation = time.monotonic() - started
     history = loop.run(
         network,
-        [loop.Task(classification(settings.label_smoothing), batches)],
+        [loop.Task(classification(smoothing), batches)],
         settings.loop,
         accelerator=accelerator,
         validate=_validator(validation, accelerator),
@@ -197,17 +198,19 @@ def train(
 
 
 def _words_and_sizes(
-    source: Path | None, train_rows: Dataset, settings: Preset, names: dict[int, str]
+    source: Path | None, read: TrainingRows, settings: Preset
 ) -> tuple[Tokenizer, LSTMConfig]:
     """Tokenizer and configuration: from the training texts, or those of a pretrained source."""
     if source is None:
-        tokenizer = train_tokenizer(train_rows["text"], settings.vocab_size)
+        splits = [read.train] if read.unlabelled is None else [read.train, read.unlabelled]
+        texts = chain.from_iterable(split["text"] for split in splits)
+        tokenizer = train_tokenizer(texts, settings.vocab_size)
         sizes: dict[str, Any] = {"vocab_size": tokenizer.get_vocab_size()}
     else:
         base = read_config(source)
         tokenizer = read_tokenizer(source, base)
         sizes = {name: getattr(base, name) for name in SIZES_OF_AN_ENCODER}
-    return tokenizer, LSTMConfig(id2label=names, **{**settings.network, **sizes})
+    return tokenizer, LSTMConfig(id2label=read.names, **{**settings.network, **sizes})
 
 
 def _calibrate(network: LSTMClassifier, validation: EncodedRows) -> float:
@@ -217,7 +220,7 @@ def _calibrate(network: LSTMClassifier, validation: EncodedRows) -> float:
     logits = predict_logits(network, validation)
     targets = torch.from_numpy(validation.labels)
     temperature = fit_temperature(network, logits, targets)
-    network.config = dataclasses.replace(network.config, temperature=temperature)
+    network.config = replace(network.config, temperature=temperature)
     return _accuracy(network, logits, targets)
 
 
@@ -234,13 +237,13 @@ def _settings(
     check_whole("--max-length", max_length, most=LARGEST_SIZE)
     check_whole("--batch-size", batch_size)
     check_rate("--learning-rate", learning_rate)
-    walk = dataclasses.replace(
+    walk = replace(
         preset.loop,
         epochs=epochs or preset.loop.epochs,
         learning_rate=learning_rate or preset.loop.learning_rate,
     )
     network = preset.network | ({"max_length": max_length} if max_length else {})
-    return dataclasses.replace(
+    return replace(
         preset,
         loop=walk,
         network=network,
@@ -256,23 +259,8 @@ def with_enough_steps(settings: Preset, rows: int) -> Preset:
     walk = settings.loop
     if walk.patience is not None:
         patience = math.ceil(walk.patience * epochs / walk.epochs)
-        walk = dataclasses.replace(walk, patience=patience)
-    return dataclasses.replace(settings, loop=dataclasses.replace(walk, epochs=epochs))
-
-
-def _label_names(reviews: Dataset) -> dict[int, str]:
-    kind = reviews.features["label"]
-    if not isinstance(kind, ClassLabel):
-        return SOFT_LABEL_NAMES
-    if "" in kind.names:
-        raise SentimentError("One of the labels is an empty text; each label needs a name.")
-    found = set(reviews["label"])
-    if len(found) < 2:
-        only = ", ".join(repr(kind.names[i]) for i in found) or "none"
-        raise SentimentError(
-            f"Training needs rows of at least two labels; the data set's rows have {only}."
-        )
-    return dict(enumerate(kind.names))
+        walk = replace(walk, patience=patience)
+    return replace(settings, loop=replace(walk, epochs=epochs))
 
 
 def _validator(

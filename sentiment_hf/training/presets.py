@@ -77,6 +77,31 @@ PRESETS = {
         crop_share=0.2,
         label_smoothing=0.05,
     ),
+    "best": Preset(
+        what="for `--init-from` an encoder that `pretrain` made: its layers move more slowly",
+        network={
+            "embedding_dim": 256,
+            "hidden_size": 384,
+            "dropout": 0.5,
+            "embedding_dropout": 0.3,
+            "word_dropout": 0.1,
+            "max_length": 500,
+            "dtype": "float16",
+        },
+        loop=LoopSettings(
+            epochs=4,
+            learning_rate=1e-3,
+            # Discriminative learning rates (Howard & Ruder 2018, arXiv:1801.06146): the further
+            # from the head, the more a layer already knows.
+            learning_rates=(("embedding", 0.2), ("lstm", 0.5), ("backward_lstm", 0.5)),
+            average=0.998,
+            weight_decay=0.01,
+            metric="-loss",
+        ),
+        batch_size=32,
+        crop_share=0.2,
+        label_smoothing=0.05,
+    ),
 }
 
 

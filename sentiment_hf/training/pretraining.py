@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets
 from torch import nn
 
 from sentiment_hf.arguments import check_rate, check_whole
@@ -20,14 +19,9 @@ from sentiment_hf.batching import EncodedRows, TrainingBatches
 from sentiment_hf.checkpoint import TRAINING_FILE, write_encoder, write_tokenizer
 from sentiment_hf.data import (
     DEFAULT_DATASET,
-    NO_LABEL,
-    VALIDATION_ROWS,
-    VALIDATION_SHARE,
     ReadingOptions,
     dataset_name,
     load_reviews,
-    rows_with_text,
-    split_validation,
 )
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.files import write_json
@@ -36,6 +30,7 @@ from sentiment_hf.tokenization import SMALLEST_VOCAB_SIZE, train_tokenizer
 from sentiment_hf.training import loop
 from sentiment_hf.training.language_model import LanguageModel, guess_words
 from sentiment_hf.training.presets import PRETRAINING, Pretraining
+from sentiment_hf.training.rows import texts_to_read
 from sentiment_hf.training.session import (
     OutputFolder,
     describe_run,
@@ -44,8 +39,6 @@ from sentiment_hf.training.session import (
 )
 from sentiment_hf.training.word_vectors import word_vectors
 
-TEST_SPLIT = "test"
-TRAIN_SPLIT = "train"
 SHORTEST_WINDOW = 2
 
 logger = logging.getLogger(__name__)
@@ -162,48 +155,6 @@ def pretrain(
         }
         write_json(new / TRAINING_FILE, record)
     return target.path
-
-
-def texts_to_read(
-    reviews: DatasetDict, splits: Sequence[str] | None, seed: int
-) -> tuple[Dataset, Dataset]:
-    """The texts to pretrain on, and those held out, which stand nowhere among the first."""
-    chosen = list(splits) if splits else [name for name in reviews if name != TEST_SPLIT]
-    for name in chosen:
-        if name not in reviews:
-            raise SentimentError(f"There is no split {name!r}; there are {', '.join(reviews)}.")
-    held_out = _held_out(reviews, chosen, seed)
-    barred = {text for name in reviews if name == TEST_SPLIT for text in reviews[name]["text"]}
-    if TEST_SPLIT in chosen:
-        barred = set()
-    barred |= set(held_out["text"])
-    parts = [rows_with_text(reviews[name].select_columns(["text"])) for name in chosen]
-    texts = concatenate_datasets(parts)
-    kept = [i for i, text in enumerate(texts["text"]) if text not in barred]
-    logger.info(
-        "Reading %d texts; %d also stand in the test split or are held out.",
-        len(kept), len(texts) - len(kept),
-    )  # fmt: skip
-    if not kept:
-        raise SentimentError("There is no text to pretrain on.")
-    return texts.select(kept), held_out
-
-
-def _held_out(reviews: DatasetDict, chosen: list[str], seed: int) -> Dataset:
-    """The validation rows of `train` where it is labelled, else a random sample of the texts."""
-    train = reviews.get(TRAIN_SPLIT)
-    if train is not None and isinstance(train.features.get("label"), ClassLabel):
-        kept = [
-            i
-            for i, (text, label) in enumerate(zip(train["text"], train["label"], strict=True))
-            if text is not None and label not in (None, NO_LABEL)
-        ]
-        if kept:
-            return split_validation(train.select(kept), seed)[1].select_columns(["text"])
-    first = rows_with_text(reviews[chosen[0]].select_columns(["text"]))
-    count = min(VALIDATION_ROWS, math.ceil(VALIDATION_SHARE * len(first)))
-    order = np.random.default_rng(seed).permutation(len(first))
-    return first.select(np.sort(order[:count]))
 
 
 def _batches(
