@@ -155,6 +155,7 @@ def _listen(quiet: bool) -> None:
 @click.option("--init-from", metavar="MODEL", help="Start from a checkpoint or from `pretrain`.")
 @click.option("--teacher", metavar="MODEL", help="Learn this checkpoint's answers (soft labels).")
 @click.option("--unlabelled-split", metavar="SPLIT", help="Texts for the teacher to label.")
+@click.option("--balanced", is_flag=True, help="Give rare labels the same say as frequent ones.")
 @click.option("--epochs", type=POSITIVE)
 @click.option("--learning-rate", type=RATE)
 @click.option("--vocab-size", type=POSITIVE, help="Words in the tokenizer.")

@@ -34,7 +34,7 @@ from sentiment_hf.network import LARGEST_SIZE, LSTMClassifier, LSTMConfig
 from sentiment_hf.pipeline import SentimentPipeline
 from sentiment_hf.tokenization import SMALLEST_VOCAB_SIZE, train_tokenizer
 from sentiment_hf.training import loop
-from sentiment_hf.training.objectives import classification
+from sentiment_hf.training.objectives import balanced_weights, classification
 from sentiment_hf.training.presets import Preset, get_preset
 from sentiment_hf.training.rows import TrainingRows, read_training_rows
 from sentiment_hf.training.session import (
@@ -50,6 +50,7 @@ SIZES_OF_AN_ENCODER = (
     "vocab_size", "embedding_dim", "hidden_size", "num_layers", "bidirectional",
 )  # fmt: skip
 FEWEST_STEPS = 400
+FEW_ROWS = 5_000
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ def train(
     init_from: str | Path | None = None,
     teacher: str | Path | None = None,
     unlabelled_split: str | None = None,
+    balanced: bool = False,
     epochs: int | None = None,
     learning_rate: float | None = None,
     vocab_size: int | None = None,
@@ -90,6 +92,7 @@ def train(
             `sentiment_hf.training.teacher`). Train it with the same seed: another one's validation
             rows were among what it learnt from.
         unlabelled_split: texts for the teacher to label, beside the labelled ones.
+        balanced: give rare labels the same say as frequent ones.
         max_length: words kept of a longer text.
         dtype: `float32` or `bfloat16`; by default what the hardware is fast at.
         resume: go on with a training that was cut off.
@@ -115,6 +118,12 @@ def train(
     accelerator = start_accelerator(device, dtype)
 
     read = read_training_rows(dataset, unlabelled_split, seed, options)
+    if len(read.train) < FEW_ROWS and init_from is None and teacher is None:
+        logger.info(
+            "With fewer than %d rows, --init-from reference starts from a network that has read"
+            " IMDB; it is usually better for English.",
+            FEW_ROWS,
+        )
     source = None if init_from is None else find_checkpoint(init_from)
     tokenizer, config = _words_and_sizes(source, read, settings)
     if epochs is None:
@@ -124,6 +133,7 @@ def train(
         "init_from": None if init_from is None else model_name(init_from),
         "teacher": None if teacher is None else model_name(teacher),
         "unlabelled_split": unlabelled_split,
+        **({"balanced": True} if balanced else {}),
         "epochs": settings.loop.epochs,
         "learning_rate": settings.loop.learning_rate,
         "batch_size": settings.batch_size,
@@ -165,10 +175,11 @@ def train(
         vectors = word_vectors(rows, config.vocab_size, config.embedding_dim, seed)
         network.embedding.load_state_dict({"weight": vectors})
     smoothing = settings.label_smoothing if teacher is None else 0.0
+    weights = balanced_weights(rows.labels, config.num_labels) if balanced else None
     preparation = time.monotonic() - started
     history = loop.run(
         network,
-        [loop.Task(classification(smoothing), batches)],
+        [loop.Task(classification(smoothing, weights), batches)],
         settings.loop,
         accelerator=accelerator,
         validate=_validator(validation, accelerator),
