@@ -13,6 +13,7 @@ from sentiment_hf.checkpoint import (
     published,
     read_config,
 )
+from sentiment_hf.errors import SentimentError
 from sentiment_hf.files import read_json, write_text
 from sentiment_hf.version import __version__
 
@@ -33,6 +34,23 @@ def write_card(folder: Path, repo_id: str | None = None) -> None:
 
 
 def render_card(folder: Path, repo_id: str | None = None) -> str:
+    """The text of the card.
+
+    Raises:
+        SentimentError: the configuration or a record is damaged.
+    """
+    try:
+        return _render_card(folder, repo_id)
+    except (SentimentError, OSError):
+        raise
+    except Exception as error:  # A record of another shape fails where it is first used.
+        raise SentimentError(
+            f"{TRAINING_FILE} or {EVALUATION_FILE} in {folder} is damaged, so that no card can be"
+            f" rendered from it: {type(error).__name__}, {str(error)[:80]}."
+        ) from None
+
+
+def _render_card(folder: Path, repo_id: str | None) -> str:
     from huggingface_hub import ModelCard
 
     config = read_config(folder)
@@ -60,6 +78,14 @@ def render_card(folder: Path, repo_id: str | None = None) -> str:
         config_version=__version__,
     )
     return f"{str(card).rstrip()}\n\n{_signature(card.text)}\n"
+
+
+def card_metadata(name: str, training: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
+    """The metadata of the card that these records give; empty where they are none of ours."""
+    try:
+        return _card_data(name, training, results).to_dict()
+    except Exception:
+        return {}
 
 
 def _signature(text: str) -> str:

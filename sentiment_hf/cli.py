@@ -175,6 +175,10 @@ def train(
     DATASET is `sample`, a folder, a csv, json, jsonl or parquet file, or a Hub id.
     """
     _listen(quiet)
+    if push_to:
+        from sentiment_hf.sharing import check_address
+
+        check_address(push_to)
     from sentiment_hf.training.classifier import train as run
 
     with _kept_when_interrupted(output):
@@ -210,7 +214,7 @@ def _say_trained(output: Path, figure: str, as_json: bool) -> None:
 
 
 def _push(folder: Path, repo_id: str, **options: Any) -> None:
-    from sentiment_hf.hub import push_folder
+    from sentiment_hf.sharing import push_folder
 
     _say(push_folder(folder, repo_id, **options))
 

@@ -1,5 +1,6 @@
 """What the Hub's client raises, as one sentence each."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -97,4 +98,7 @@ def _refusal(error: Exception) -> str:
 
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0][:160].rstrip(".") if lines else type(error).__name__
+    # An address may carry a signature.
+    return (
+        re.sub(r"\?[^\s'\")]+", "", lines[0])[:160].rstrip(".") if lines else type(error).__name__
+    )

@@ -22,7 +22,7 @@ from sentiment_hf.checkpoint import (
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.files import made_folder
 from sentiment_hf.hardware import pick_device, pick_dtype
-from sentiment_hf.hub import HubOptions, PushOptions, find_checkpoint, push_folder
+from sentiment_hf.hub import HubOptions, find_checkpoint
 from sentiment_hf.inference import predict_logits
 from sentiment_hf.network import LSTMClassifier, LSTMConfig
 from sentiment_hf.pretrained import LSTMForSequenceClassification
@@ -30,6 +30,7 @@ from sentiment_hf.reading.explanation import Explanation, explain
 from sentiment_hf.reading.layers import trace_texts
 from sentiment_hf.reading.trace import Step
 from sentiment_hf.reading.trajectory import Point, trajectory
+from sentiment_hf.sharing import PushOptions, push_folder
 from sentiment_hf.tokenization import encode_texts, readable
 
 _NOT_GIVEN: Any = object()

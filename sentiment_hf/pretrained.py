@@ -13,8 +13,9 @@ from sentiment_hf.checkpoint import (
     write_network,
 )
 from sentiment_hf.files import made_folder
-from sentiment_hf.hub import HubOptions, PushOptions, find_checkpoint, push_folder
+from sentiment_hf.hub import HubOptions, find_checkpoint
 from sentiment_hf.network import LSTMClassifier
+from sentiment_hf.sharing import PushOptions, push_folder
 
 
 class LSTMForSequenceClassification(LSTMClassifier):

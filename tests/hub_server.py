@@ -36,6 +36,7 @@ ROUTES = {  # the method that serves it, and the right to the repository that it
     f"POST /api/{REPO}/preupload/([^/]+)": ("preupload", "write"),
     f"POST /api/{REPO}/commit/([^/]+)": ("add_commit", "write"),
     f"POST /api/{REPO}/(tag|branch)/([^/]+)": ("add_ref", "write"),
+    f"GET /api/{REPO}/refs": ("get_refs", "read"),
 }
 User = namedtuple("User", "name role")
 Commit = namedtuple("Commit", "sha files")
@@ -211,6 +212,15 @@ class Hub(FaultyServer):
             raise RefusedError(409, f"Reference already exists: {ref}")
         repo.refs[ref] = repo.at(start).sha
         return answer({})
+
+    def get_refs(self, request, repo):
+        refs: dict[str, list] = {"branches": [], "tags": [], "converts": []}
+        for ref, sha in repo.refs.items():
+            group = {"heads": "branches", "tags": "tags"}.get(ref.split("/")[1])
+            if group:
+                name = ref.split("/", 2)[2]
+                refs[group].append({"name": name, "ref": ref, "targetCommit": sha})
+        return answer(refs)
 
     def preupload(self, request, repo, revision):
         there, files = repo.at(revision).files, []

@@ -1,0 +1,203 @@
+"""A checkpoint folder becomes a repository of the Hub: one push is one commit on a known parent."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict, Unpack
+
+from sentiment_hf.arguments import check_keywords
+from sentiment_hf.card import card_metadata, render_card
+from sentiment_hf.card_merge import merged_card
+from sentiment_hf.checkpoint import (
+    CARD_FILE,
+    EVALUATION_FILE,
+    PUBLISHED_FILES,
+    REQUIRED_FILES,
+    TOKENIZER_FILE,
+    TRAINING_FILE,
+    published,
+    read_config,
+    read_network,
+    read_tokenizer,
+)
+from sentiment_hf.errors import SentimentError
+from sentiment_hf.files import read_json
+from sentiment_hf.hub import LIBRARY, checksum_of, fetch_file, has_checksum, usable_token
+from sentiment_hf.hub_errors import HUB_TIMEOUT_SECONDS, hub_sentences
+from sentiment_hf.network import LSTMClassifier
+from sentiment_hf.version import __version__
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import ModelInfo
+
+WITHOUT_HUB = "the folder is whole, so push it again later"
+
+
+class PushOptions(TypedDict, total=False):
+    """How a repository of the Hub is written."""
+
+    private: bool | None
+    branch: str | None
+    create_pr: bool
+    tag: str | None
+    replace_card: bool
+    commit_message: str | None
+    token: str | bool | None
+
+
+def push_folder(folder: str | Path, repo_id: str, **options: Unpack[PushOptions]) -> str:
+    """Shares a checkpoint folder in one commit and gives the address of it.
+
+    Only the files of a checkpoint are sent, and those that an older push left there and this one
+    does not have are deleted. A card that a person edited on the Hub is kept, with its metadata
+    brought up to date, unless `replace_card`. A push that was cut off can be repeated; one whose
+    pull request was made all the same makes a second one.
+
+    Args:
+        options: `private`: whether a repository made by this push is private; `branch`: pushed to,
+            and made if it does not exist; `create_pr`: as a pull request, for somebody to merge;
+            `tag`: a name for the new commit; `commit_message`; `token`.
+
+    Raises:
+        SentimentError: the folder is no whole checkpoint, the Hub refuses or is out of reach, or
+            somebody else pushed at the same time (nothing is overwritten then).
+    """
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+
+    check_keywords("push_to_hub", options, PushOptions)
+    folder = Path(folder)
+    check_folder(folder)
+    render_card(folder, repo_id)  # Says now what would fail when the repository is made.
+    check_address(repo_id, options.get("token"))
+    api = HfApi(token=options.get("token"), **LIBRARY)
+    with hub_sentences(f"the repository {repo_id!r}", without_hub=WITHOUT_HUB):
+        info = _opened(api, repo_id, options)
+        repo_id = info.id
+        address = f"{api.endpoint}/{repo_id}"
+        new = {str(path.relative_to(folder)): path.read_bytes() for path in published(folder)}
+        new[CARD_FILE] = _card(api, info, render_card(folder, repo_id), options)
+        there = {entry.rfilename: entry for entry in info.siblings or []}
+        changed = [
+            name
+            for name, content in new.items()
+            if name not in there or not has_checksum(content, checksum_of(there[name]) or "")
+        ]
+        stale = [name for name in there if name not in new and _is_ours(name)]
+        commit = info.sha
+        _check_tag(api, info, options.get("tag"), is_new=bool(changed or stale))
+        if changed or stale:
+            made = api.create_commit(
+                repo_id,
+                [
+                    *(CommitOperationAdd(name, new[name]) for name in changed),
+                    *(CommitOperationDelete(name) for name in stale),
+                ],
+                commit_message=options.get("commit_message")
+                or f"Checkpoint from sentiment-hf {__version__}",
+                revision=options.get("branch"),
+                create_pr=options.get("create_pr") or None,
+                parent_commit=info.sha,
+            )
+            commit, address = made.oid, made.pr_url or address
+        if tag := options.get("tag"):
+            api.create_tag(repo_id, tag=tag, revision=commit, exist_ok=True)
+    return str(address)
+
+
+def check_folder(folder: Path) -> None:
+    """Reads what is about to be shared as strictly as everybody will.
+
+    Raises:
+        SentimentError: something is missing or damaged.
+    """
+    for name in REQUIRED_FILES:
+        if (folder / name).is_symlink():
+            raise SentimentError(
+                f"{folder / name} is a link, which is not shared: put the file there itself."
+            )
+    config = read_config(folder)
+    read_network(folder, config, LSTMClassifier)
+    if (folder / TOKENIZER_FILE).exists():
+        read_tokenizer(folder, config)
+
+
+def check_address(repo_id: str, token: str | bool | None = None) -> None:
+    """Whether a push could begin at all, without asking the Hub.
+
+    Raises:
+        SentimentError: no valid name, no token, or the Hub is switched off.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.errors import LocalTokenNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.utils import validate_repo_id
+
+    with hub_sentences(f"the repository {repo_id!r}", without_hub=WITHOUT_HUB):
+        validate_repo_id(repo_id)
+        if not usable_token(token):
+            raise LocalTokenNotFoundError
+        if constants.HF_HUB_OFFLINE:
+            raise OfflineModeIsEnabled
+
+
+def _opened(api: "HfApi", repo_id: str, options: PushOptions, *, made: bool = False) -> "ModelInfo":
+    """What is on the branch; repository and branch are made if they do not exist.
+
+    The first call is one that has a timeout: where the Hub does not answer, nothing is begun.
+    """
+    from huggingface_hub import errors
+
+    branch, private = options.get("branch"), options.get("private")
+    try:
+        info = api.model_info(
+            repo_id, revision=branch, files_metadata=True, timeout=HUB_TIMEOUT_SECONDS
+        )
+    except errors.RevisionNotFoundError:
+        if options.get("create_pr"):
+            raise
+        api.create_branch(repo_id, branch=branch or "main", exist_ok=True)
+        return _opened(api, repo_id, options, made=made)
+    except errors.GatedRepoError:
+        raise
+    except errors.HfHubHTTPError as error:
+        missing = isinstance(error, errors.RepositoryNotFoundError) or "/" not in repo_id
+        if made or not missing:
+            raise
+        url = api.create_repo(repo_id, private=private, exist_ok=True)
+        return _opened(api, url.repo_id, options, made=True)
+    if private and not info.private:
+        raise SentimentError(
+            f"The repository {repo_id!r} exists and is public; make it private in its settings on"
+            " the Hub first."
+        )
+    return info
+
+
+def _is_ours(name: str) -> bool:
+    return any(Path(name).match(pattern) for pattern in PUBLISHED_FILES) and name.count("/") < 2
+
+
+def _card(api: "HfApi", info: "ModelInfo", ours: str, options: PushOptions) -> bytes:
+    """The card to push: ours, with what a person wrote into the one on the Hub."""
+    there = {entry.rfilename: entry for entry in info.siblings or []}
+    if CARD_FILE not in there or options.get("replace_card"):
+        return ours.encode()
+    theirs = fetch_file(api, info.id, there[CARD_FILE], info.sha).read_bytes()
+    records = []
+    for name in (TRAINING_FILE, EVALUATION_FILE):
+        try:
+            path = fetch_file(api, info.id, there[name], info.sha) if name in there else None
+            records.append(read_json(path) if path else {})
+        except SentimentError:
+            records.append({})  # A damaged record says nothing, and is about to be replaced.
+    return merged_card(ours, theirs, card_metadata(info.id.split("/")[-1], *records))
+
+
+def _check_tag(api: "HfApi", info: "ModelInfo", tag: str | None, *, is_new: bool) -> None:
+    """Refuses a tag that names another commit, before anything is pushed."""
+    if tag is None:
+        return
+    tags = {ref.name: ref.target_commit for ref in api.list_repo_refs(info.id).tags}
+    if tag in tags and (is_new or tags[tag] != info.sha):
+        raise SentimentError(
+            f"The tag {tag!r} of {info.id!r} names another commit ({tags[tag][:7]}); choose another"
+            " name."
+        )
