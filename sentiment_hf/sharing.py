@@ -1,5 +1,6 @@
 """A checkpoint folder becomes a repository of the Hub: one push is one commit on a known parent."""
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
@@ -172,7 +173,8 @@ def _opened(api: "HfApi", repo_id: str, options: PushOptions, *, made: bool = Fa
 
 
 def _is_ours(name: str) -> bool:
-    return any(Path(name).match(pattern) for pattern in PUBLISHED_FILES) and name.count("/") < 2
+    depth = name.count("/")
+    return any(fnmatchcase(name, p) and p.count("/") == depth for p in PUBLISHED_FILES)
 
 
 def _card(api: "HfApi", info: "ModelInfo", ours: str, options: PushOptions) -> bytes:

@@ -1,7 +1,8 @@
-"""Mutates the files of a good checkpoint and loads them: `python mutations.py FOLDER COUNT`.
+"""Mutates the files of a good checkpoint and reads them: `python mutations.py FOLDER COUNT`.
 
-Run in a process of its own with bounded memory: a load must end in the same predictions, in a
-`SentimentError`, or, where a JSON file still says something valid, in what that file says.
+Run in a process of its own with bounded memory: loading it and rendering its card must end in the
+same predictions, in a `SentimentError`, or, where a JSON file still says something valid, in what
+that file says.
 """
 
 import json
@@ -16,11 +17,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sentiment_hf import SentimentError, SentimentPipeline
+from sentiment_hf.card import render_card
 
 BYTES = 6 * 2**30
 SECONDS = 5.0
 TEXTS = ["a good film", "not a bad film, warm and cold", "unknown words"]
 FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+RECORDS = ("README.md", "training.json", "eval_results.json")  # A push reads them.
 VALUES = st.one_of(
     st.none(), st.booleans(), st.integers(), st.sampled_from([0, -1, 10**12, 2**63, 1e308, ""]),
     st.floats(), st.text(max_size=5), st.lists(st.integers(), max_size=3),
@@ -58,7 +61,7 @@ def changed_json(draw, content: bytes) -> bytes:
 
 def main(folder: Path, count: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
-    good = {name: (folder / name).read_bytes() for name in FILES}
+    good = {name: (folder / name).read_bytes() for name in FILES + RECORDS}
     original = SentimentPipeline.from_pretrained(folder)
     logits, vocabulary = original.logits(TEXTS), original.tokenizer.to_str()
 
@@ -68,7 +71,7 @@ def main(folder: Path, count: int) -> None:
     )  # fmt: skip
     @given(st.data())
     def load(data) -> None:
-        name = data.draw(st.sampled_from(FILES))
+        name = data.draw(st.sampled_from(FILES + RECORDS))
         strategy = damaged_bytes
         if name.endswith(".json") and data.draw(st.booleans()):
             strategy = changed_json
@@ -78,6 +81,7 @@ def main(folder: Path, count: int) -> None:
             for other, kept in good.items():
                 (Path(place) / other).write_bytes(content if other == name else kept)
             try:
+                render_card(Path(place))
                 pipe = SentimentPipeline.from_pretrained(place)
             except SentimentError as error:
                 assert "\n" not in str(error), str(error)
