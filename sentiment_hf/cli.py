@@ -260,6 +260,50 @@ def pretrain(
 
 
 @main.command()
+@click.argument("dataset")
+@output_option
+@model_option
+@click.option("--split", metavar="NAME", help="One split [default: all].")
+@click.option("--streaming", is_flag=True, help="Read piece by piece, in constant memory.")
+@click.option("--num-shards", type=POSITIVE, default=1, help="Label one of so many parts ...")
+@click.option("--shard-index", type=click.IntRange(min=0), default=0, help="... this one, from 0.")
+@click.option("--rows-per-shard", type=POSITIVE, help="Rows of a parquet file.")
+@click.option("--push-to", metavar="REPO_ID", help="Share the labelled data set on the Hub.")
+@click.option("--config", metavar="NAME", help="Configuration of the data set.")
+@click.option("--revision", metavar="REV", help="Revision of the data set on the Hub.")
+@click.option("--text-column", metavar="NAME", help="Column that holds the texts.")
+@compute_options
+@json_option
+def annotate(
+    dataset: str,
+    output: Path,
+    push_to: str | None,
+    rows_per_shard: int | None,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Label every row of DATASET and write it as parquet, with all its columns."""
+    _listen(quiet)
+    from sentiment_hf import annotation
+
+    if push_to:
+        from sentiment_hf.sharing import check_address
+
+        check_address(push_to)
+    size = rows_per_shard or annotation.ROWS_PER_SHARD
+    written = annotation.annotate(
+        dataset, output, rows_per_shard=size, show_progress=not quiet, **options
+    )
+    counts = annotation.count_written(written)
+    _say(json.dumps(counts) if as_json else f"{output}\t{counts['rows']} rows")
+    if push_to:
+        from sentiment_hf.annotation_card import push_annotation
+
+        _say(push_annotation(written, push_to))
+
+
+@main.command()
 @dataset_argument
 @model_option
 @click.option("--split", default="test", show_default=True)

@@ -18,6 +18,7 @@ from datasets import (
     Dataset,
     DatasetDict,
     Features,
+    IterableDatasetDict,
     Value,
     load_dataset,
     load_from_disk,
@@ -89,14 +90,11 @@ def load_reviews(
     check_keywords("load_reviews", options, ReadingOptions)
     check_whole("--max-samples", options.get("max_samples"))
     check_whole("--seed", seed, least=0, most=LARGEST_SEED)
-    opened = open_dataset(dataset, config=options.get("config"), revision=options.get("revision"))
+    chosen = open_splits(
+        dataset, splits, config=options.get("config"), revision=options.get("revision")
+    )
+    assert isinstance(chosen, DatasetDict)
     max_samples = options.get("max_samples")
-    for split in splits or []:
-        if split not in opened:
-            raise SentimentError(
-                f"The data set {dataset} has no split {split!r}; it has {', '.join(opened)}."
-            )
-    chosen = DatasetDict({split: opened[split] for split in splits or opened})
     first_name, first = next(iter(chosen.items()))
     for name, split in chosen.items():
         if split.features != first.features:
@@ -127,10 +125,38 @@ def dataset_name(dataset: str | Path) -> str:
     return path.resolve().name if path.exists() else str(dataset)
 
 
+def open_splits(
+    dataset: str | Path, splits: Sequence[str] | None, **options: Any
+) -> DatasetDict | IterableDatasetDict:
+    """Opens some splits of a data set, or all, with their columns as they are.
+
+    Args:
+        options: as in `open_dataset`.
+
+    Raises:
+        SentimentError: there is no such data set or split.
+    """
+    opened = open_dataset(dataset, **options)
+    for split in splits or []:
+        if split not in opened:
+            raise SentimentError(
+                f"The data set {dataset} has no split {split!r}; it has {', '.join(opened)}."
+            )
+    return type(opened)({split: opened[split] for split in splits or opened})
+
+
 def open_dataset(
-    dataset: str | Path, *, config: str | None = None, revision: str | None = None
-) -> DatasetDict:
-    """Opens a data set with all its splits and columns as they are."""
+    dataset: str | Path,
+    *,
+    config: str | None = None,
+    revision: str | None = None,
+    streaming: bool = False,
+) -> DatasetDict | IterableDatasetDict:
+    """Opens a data set with all its splits and columns as they are.
+
+    Args:
+        streaming: read piece by piece, not prepared on the disk first.
+    """
     if not isinstance(dataset, str | os.PathLike):
         raise SentimentError(f"A data set has a name or a path, not a {type(dataset).__name__}.")
     name = str(dataset)
@@ -145,13 +171,13 @@ def open_dataset(
             features = Features(
                 {"text": Value("string"), "label": ClassLabel(names=["neg", "pos"])}
             )
-            return load_dataset("json", data_files=files, features=features)
+            return load_dataset("json", data_files=files, features=features, streaming=streaming)
         if name and path.is_dir():
             if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
                 _refuse_option("config", config, name)
                 loaded = load_from_disk(name)
                 return loaded if isinstance(loaded, DatasetDict) else DatasetDict(train=loaded)
-            return load_dataset(name, config)
+            return load_dataset(name, config, streaming=streaming)
         if path.is_file():
             builder = FILE_BUILDERS.get(path.suffix.lower())
             if builder is None:
@@ -160,17 +186,19 @@ def open_dataset(
                 )
             if path.stat().st_size == 0:
                 raise SentimentError(f"The file {name} is empty.")
-            return load_dataset(builder, data_files={"train": name})
+            return load_dataset(builder, data_files={"train": name}, streaming=streaming)
         if path.suffix in FILE_BUILDERS or name.count("/") > 1 or name[:1] in ("", ".", "/", "~"):
             raise SentimentError(f"The data set {name!r} does not exist: no such file or folder.")
         _ask_hub_for(name, revision)
-        return load_dataset(name, config, revision=revision)
+        return load_dataset(name, config, revision=revision, streaming=streaming)
     except ConnectionError as error:
         raise SentimentError(
             f"The data set {name!r} is not in the cache and the Hub cannot be reached;"
             f" {OFFLINE_DATASETS}.",
             exit_status=1,
         ) from error
+    except IndexError:  # A saved data set of no rows has no tables either.
+        raise SentimentError(f"The data set {name} has no rows.") from None
     except (DatasetGenerationError, DatasetNotFoundError, ValueError, FileNotFoundError) as error:
         cause = error.__cause__
         if isinstance(cause, OSError) and cause.errno in FULL_DISK:
@@ -217,11 +245,7 @@ def find_columns(
     Raises:
         SentimentError: a named column is missing or of the wrong type, or several could be meant.
     """
-    for flag, column in (("--text-column", text_column), ("--label-column", label_column)):
-        if column is not None and column not in features:
-            raise SentimentError(
-                f"{flag} {column!r} is no column of the data set; it has {', '.join(features)}."
-            )
+    _check_named("--label-column", label_column, features)
     label = label_column or _only_one(LABEL_NAMES, features, "--label-column")
     if label is None:
         classes = [name for name, kind in features.items() if isinstance(kind, ClassLabel)]
@@ -231,8 +255,23 @@ def find_columns(
                 " --label-column."
             )
         label = classes[0] if classes else None
-    strings = [name for name, kind in features.items() if _is_text(kind) and name != label]
-    names = [name for name in TEXT_NAMES if name != label]
+    return Columns(find_text_column(features, text_column, [label] if label else []), label)
+
+
+def find_text_column(
+    features: Features, text_column: str | None = None, labels: Sequence[str] = LABEL_NAMES
+) -> str:
+    """Finds the column of texts by name and type, or takes the one that was named.
+
+    Args:
+        labels: columns that hold something else.
+
+    Raises:
+        SentimentError: as in `find_columns`.
+    """
+    _check_named("--text-column", text_column, features)
+    strings = [name for name, kind in features.items() if _is_text(kind) and name not in labels]
+    names = [name for name in TEXT_NAMES if name not in labels]
     text = text_column or _only_one(names, features, "--text-column")
     if text is None:
         if len(strings) != 1:
@@ -242,14 +281,21 @@ def find_columns(
                 f" among {', '.join(features)}."
             )
         text = strings[0]
-    if text == label:
+    if text in labels:
         raise SentimentError(f"The column {text!r} cannot hold both the texts and the labels.")
     if not _is_text(features[text]):
         raise SentimentError(
             f"The column {text!r} holds {_type_name(features[text])}, not text; choose another"
             " with --text-column."
         )
-    return Columns(text, label)
+    return text
+
+
+def _check_named(flag: str, column: str | None, features: Features) -> None:
+    if column is not None and column not in features:
+        raise SentimentError(
+            f"{flag} {column!r} is no column of the data set; it has {', '.join(features)}."
+        )
 
 
 def _only_one(names: Sequence[str], features: Features, option: str) -> str | None:

@@ -93,6 +93,12 @@ def model_name(model: str | Path) -> str:
     return path.resolve().name if path.exists() else str(model)
 
 
+def revision_of(folder: Path) -> str | None:
+    """The commit that a folder of the Hub's cache holds; None for any other folder."""
+    is_snapshot = folder.parent.name == "snapshots" and re.fullmatch("[0-9a-f]{40}", folder.name)
+    return folder.name if is_snapshot else None
+
+
 def _download(repo_id: str, files: tuple[str, ...], options: HubOptions) -> Path:
     """Fetches files of one commit and checks each against its checksum."""
     from huggingface_hub import HfApi, constants

@@ -1,7 +1,10 @@
 """A whole checkpoint: text in, labels out."""
 
+import hashlib
+import json
+import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -33,6 +36,8 @@ from sentiment_hf.reading.trajectory import Point, trajectory
 from sentiment_hf.sharing import PushOptions, push_folder
 from sentiment_hf.tokenization import encode_texts, readable
 
+LABEL_COLUMN, SCORE_COLUMN = "predicted_label", "predicted_score"
+_IMPORTED_IN = os.getpid()
 _NOT_GIVEN: Any = object()
 
 
@@ -132,6 +137,71 @@ class SentimentPipeline:
         if isinstance(texts, str):
             return answers[0]
         return [answer[0] for answer in answers] if top_k is _NOT_GIVEN else answers
+
+    def annotate(self, batch: Mapping[str, Sequence], text_column: str = "text") -> dict[str, list]:
+        """For `dataset.map(pipe.annotate, batched=True)`: the answer beside each row.
+
+        The cache of `datasets` knows the answers by the content of the checkpoint; `num_proc` and
+        `fn_kwargs={"text_column": ...}` work as they do with any function.
+
+        Returns:
+            `predicted_label` (a name) and `predicted_score`; None for a text that is None.
+        """
+        if text_column not in batch:
+            raise SentimentError(
+                f"There is no column {text_column!r}, but {', '.join(map(str, batch))}; name it"
+                ' with fn_kwargs={"text_column": ...}.'
+            )
+        ids, scores = self.best(batch[text_column])
+        names = self.config.label_names
+        labels = [None if i is None else names[i] for i in ids]
+        return {LABEL_COLUMN: labels, SCORE_COLUMN: scores}
+
+    def best(
+        self, texts: Sequence[str | None], *, batch_size: int | None = None
+    ) -> tuple[list[int | None], list[float | None]]:
+        """Class id and score of each text's label; None for None."""
+        known = [i for i, text in enumerate(texts) if text is not None]
+        given = [text for text in texts if text is not None]
+        probabilities = self.probabilities(given, batch_size=batch_size)
+        ids: list[int | None] = [None] * len(texts)
+        scores: list[float | None] = [None] * len(texts)
+        best = probabilities.max(dim=-1)
+        for i, label, score in zip(known, best.indices.tolist(), best.values.tolist(), strict=True):
+            ids[i], scores[i] = label, score
+        return ids, scores
+
+    def checksum(self) -> str:
+        """The sha256 of all that the answers depend on: weights, configuration, tokenizer."""
+        digest = hashlib.sha256(json.dumps(self.config.to_dict(), sort_keys=True).encode())
+        digest.update(self.tokenizer.to_str().encode())
+        for name, tensor in sorted(self.network.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.float().cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled, for other processes and for the cache of `datasets`: the content."""
+        weights = {name: t.float().cpu().numpy() for name, t in self.network.state_dict().items()}
+        weight = self.network.linear.weight
+        return {
+            "config": self.config.to_dict(),
+            "tokenizer": self.tokenizer.to_str(),
+            "weights": weights,
+            "device": str(weight.device),
+            "dtype": str(weight.dtype).removeprefix("torch."),
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if os.getpid() != _IMPORTED_IN:
+            # Forked, as by `map(num_proc=2)`: torch's threads stayed behind, and it would wait
+            # for them for ever. Each process is one of several anyway.
+            torch.set_num_threads(1)
+        self.network = LSTMForSequenceClassification(LSTMConfig.from_dict(state["config"]))
+        weights = {name: torch.from_numpy(w) for name, w in state["weights"].items()}
+        self.network.load_state_dict(weights)
+        self.network.eval().to(state["device"], pick_dtype(state["dtype"]))
+        self.tokenizer = Tokenizer.from_str(state["tokenizer"])
 
     def trace(self, texts: str | Sequence[str], labels: Sequence[int] | None = None) -> list[Step]:
         """The steps from the texts to the verdicts; see `sentiment_hf.reading.layers`."""

@@ -1,0 +1,323 @@
+"""`annotate`: the model's answers beside every row of a data set, as parquet shards.
+
+Each shard is written whole or not at all, and its rows and checksum are noted in a record. The
+same command goes on after the last whole shard, and what comes out is the same byte for byte.
+"""
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Unpack
+
+import pyarrow as pa
+from datasets import ClassLabel, Dataset, Features, IterableDataset, Value
+from tqdm.auto import tqdm
+
+from sentiment_hf.arguments import check_keywords, check_whole
+from sentiment_hf.data import ReadingOptions, dataset_name, find_text_column, open_splits
+from sentiment_hf.errors import SentimentError
+from sentiment_hf.files import read_json, write_json
+from sentiment_hf.hub import find_checkpoint, model_name, revision_of
+from sentiment_hf.pipeline import LABEL_COLUMN, SCORE_COLUMN, SentimentPipeline
+from sentiment_hf.version import __version__
+
+ROWS_PER_SHARD = 20_000
+# Texts that are sorted by length and answered together.
+ROWS_AT_ONCE = 4_096
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of several equal parts of a data set, counted from 0."""
+
+    index: int
+    count: int
+
+    def rows(self, total: int) -> range:
+        """The rows of this part: together the parts hold every row once, in order."""
+        return range(self.index * total // self.count, (self.index + 1) * total // self.count)
+
+    def record(self) -> str:
+        """The name of the file with what is done."""
+        return f"annotation-{self.index:05d}-of-{self.count:05d}.json"
+
+    def shard(self, split: str, number: int) -> str:
+        return f"data/{split}-{self.index:05d}-of-{self.count:05d}-{number:05d}.parquet"
+
+
+def annotate(
+    dataset: str | Path,
+    output: str | Path,
+    *,
+    model: str | Path | None = None,
+    split: str | None = None,
+    streaming: bool = False,
+    num_shards: int = 1,
+    shard_index: int = 0,
+    rows_per_shard: int = ROWS_PER_SHARD,
+    device: str | None = None,
+    dtype: str | None = None,
+    batch_size: int | None = None,
+    show_progress: bool = True,
+    **options: Unpack[ReadingOptions],
+) -> Path:
+    """Writes a data set with `predicted_label` and `predicted_score` into a folder.
+
+    All columns stay as they are; a null text gets null. `load_dataset(output)` reads it.
+
+    Args:
+        dataset: as in `load_reviews`; `options` of it that are about labels have no use here.
+        split: one split; all by default.
+        streaming: read the data set piece by piece instead of preparing it on the disk first.
+        num_shards, shard_index: label one of so many parts, the first being 0, for an array of
+            jobs; all of them may write into one folder.
+        rows_per_shard: rows of a parquet file.
+
+    Returns:
+        The folder.
+
+    Raises:
+        SentimentError: no such data set, column or rows, or the folder holds something else.
+    """
+    check_keywords("annotate", options, ReadingOptions)
+    check_whole("--num-shards", num_shards)
+    check_whole("--shard-index", shard_index, least=0, most=num_shards - 1)
+    check_whole("--rows-per-shard", rows_per_shard)
+    for name in ("label_column", "label_map", "max_samples"):
+        if options.get(name) is not None:
+            raise SentimentError(f"--{name.replace('_', '-')} has no use here: rows stay all.")
+    folder, part = Path(output), Part(shard_index, num_shards)
+    opened = open_splits(
+        dataset,
+        None if split is None else [split],
+        streaming=streaming,
+        config=options.get("config"),
+        revision=options.get("revision"),
+    )
+    column = find_text_column(_features(next(iter(opened.values()))), options.get("text_column"))
+    totals = {name: _count(name, rows) for name, rows in opened.items()}
+    if not sum(totals.values()):
+        raise SentimentError(f"The data set {dataset} has no rows.")
+    checkpoint = find_checkpoint(model)
+    pipe = SentimentPipeline.from_pretrained(checkpoint, device=device, dtype=dtype)
+    work = _Work(
+        pipe, folder, part, column, batch_size, {
+            "dataset": dataset_name(dataset),
+            "config": options.get("config"),
+            "revision": options.get("revision"),
+            "rows": totals,
+            "columns": {name: list(_features(rows)) for name, rows in opened.items()},
+            "text_column": column,
+            "model": "reference" if model is None else model_name(model),
+            "model_revision": revision_of(checkpoint),
+            "labels": pipe.config.label_names,
+            "dtype": dtype or "float32",
+            "model_checksum": pipe.checksum(),
+            "rows_per_shard": rows_per_shard,
+            "sentiment_hf": __version__,
+        },
+    )  # fmt: skip
+    work.begin()
+    for name, rows in opened.items():
+        own = part.rows(totals[name])
+        progress = tqdm(
+            total=len(own), desc=f"Annotating {name}", unit="row", dynamic_ncols=True,
+            disable=None if show_progress else True,
+        )  # fmt: skip
+        with progress:
+            for number, table in enumerate(_pieces(rows, own, rows_per_shard)):
+                if not work.is_done(name, number, table):
+                    work.write(name, number, table, _features(rows))
+                progress.update(table.num_rows)
+    if work.nulls:
+        logger.warning("%d rows have no text: null for null.", work.nulls)
+    return folder
+
+
+def count_written(folder: Path) -> dict[str, int]:
+    """Rows, rows without a text, and shards of all parts in a folder."""
+    shards = [shard for record in records_of(folder) for shard in record["shards"].values()]
+    return {
+        "rows": sum(shard["rows"] for shard in shards),
+        "nulls": sum(shard["nulls"] for shard in shards),
+        "shards": len(shards),
+    }
+
+
+def records_of(folder: Path) -> list[dict[str, Any]]:
+    return [read_json(path) for path in sorted(folder.glob("annotation-*.json"))]
+
+
+class _Work:
+    """One part of a data set under way: what is to be done, and which shards are there."""
+
+    def __init__(
+        self,
+        pipe: SentimentPipeline,
+        folder: Path,
+        part: Part,
+        column: str,
+        batch_size: int | None,
+        identity: dict[str, Any],
+    ) -> None:
+        self.pipe = pipe
+        self.folder = folder
+        self.part = part
+        self.column = column
+        self.batch_size = batch_size
+        self.identity = identity
+        self.shards: dict[str, dict[str, Any]] = {}
+
+    @property
+    def nulls(self) -> int:
+        return sum(shard["nulls"] for shard in self.shards.values())
+
+    def begin(self) -> None:
+        """Takes up what an earlier run of the same work has done.
+
+        Raises:
+            SentimentError: the folder holds another work, or something foreign.
+        """
+        path = self.folder / self.part.record()
+        others = [p for p in sorted(self.folder.glob("annotation-*.json")) if p != path]
+        for record in [*([path] if path.exists() else []), *others]:
+            self._compare(record)
+        if path.exists():
+            self.shards = read_json(path)["shards"]
+            logger.info("Going on: %d shards are there already.", len(self.shards))
+        elif self.folder.is_dir():
+            names = {path.name for path in self.folder.iterdir()}
+            if foreign := [n for n in names if n != "data" and not n.startswith("annotation-")]:
+                raise SentimentError(
+                    f"The folder {self.folder} holds something else ({foreign[0]!r}); name another."
+                )
+        (self.folder / "data").mkdir(parents=True, exist_ok=True)
+        self._note()
+
+    def _compare(self, record: Path) -> None:
+        there = read_json(record).get("identity", {})
+        for name, value in self.identity.items():
+            if there.get(name) != value:
+                raise SentimentError(
+                    f"The folder {self.folder} holds another annotation: its {name} is"
+                    f" {there.get(name)!r:.80}, not {value!r:.80}; name another folder."
+                )
+        if record.name.partition("-of-")[2] != self.part.record().partition("-of-")[2]:
+            raise SentimentError(
+                f"The folder {self.folder} holds an annotation in another number of parts"
+                f" ({record.name}); name another folder."
+            )
+
+    def is_done(self, split: str, number: int, table: pa.Table) -> bool:
+        """Whether a shard is there and still what was written.
+
+        Raises:
+            SentimentError: it was written from other texts.
+        """
+        name = self.part.shard(split, number)
+        if name not in self.shards:
+            return False
+        if self.shards[name]["texts_sha256"] != self._texts_sha256(table):
+            raise SentimentError(
+                f"The texts of {name} in {self.folder} are no longer those of the data set; name"
+                " another folder."
+            )
+        path = self.folder / name
+        if path.exists() and _sha256(path) == self.shards[name]["sha256"]:
+            return True
+        logger.warning("%s is not what was written; it is made again.", name)
+        return False
+
+    def write(self, split: str, number: int, table: pa.Table, features: Features) -> None:
+        slices = range(0, table.num_rows, ROWS_AT_ONCE)
+        labelled = pa.concat_tables(
+            self._labelled(table.slice(start, ROWS_AT_ONCE)) for start in slices
+        )
+        kinds = Features({
+            **features,
+            LABEL_COLUMN: ClassLabel(names=self.pipe.config.label_names),
+            SCORE_COLUMN: Value("float32"),
+        })  # fmt: skip
+        name = self.part.shard(split, number)
+        path = self.folder / name
+        temporary = path.with_name(path.name + ".new")
+        try:
+            Dataset(labelled.cast(kinds.arrow_schema)).to_parquet(temporary)
+            checksum = _sha256(temporary)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        self.shards[name] = {
+            "rows": table.num_rows,
+            "nulls": labelled.column(SCORE_COLUMN).null_count,
+            "texts_sha256": self._texts_sha256(table),
+            "sha256": checksum,
+        }
+        self._note()
+
+    def _note(self) -> None:
+        write_json(
+            self.folder / self.part.record(), {"identity": self.identity, "shards": self.shards}
+        )
+
+    def _texts_sha256(self, table: pa.Table) -> str:
+        digest = hashlib.sha256()
+        for text in table.column(self.column).to_pylist():
+            content = b"" if text is None else text.encode("utf-8", "surrogatepass")
+            digest.update(b"%d " % (-1 if text is None else len(content)) + content)
+        return digest.hexdigest()
+
+    def _labelled(self, table: pa.Table) -> pa.Table:
+        texts = table.column(self.column).to_pylist()
+        ids, scores = self.pipe.best(texts, batch_size=self.batch_size)
+        table = table.append_column(LABEL_COLUMN, pa.array(ids, pa.int64()))
+        return table.append_column(SCORE_COLUMN, pa.array(scores, pa.float32()))
+
+
+def _features(rows: Dataset | IterableDataset) -> Features:
+    features = rows.features
+    if features is None:  # A stream of files that do not say what they hold.
+        features = rows._resolve_features().features
+    for name in (LABEL_COLUMN, SCORE_COLUMN):
+        if name in features:
+            raise SentimentError(f"The data set has a column {name!r} already; rename it first.")
+    return features
+
+
+def _count(name: str, rows: Dataset | IterableDataset) -> int:
+    if isinstance(rows, Dataset):
+        return len(rows)
+    splits = rows.info.splits or {}
+    if name in splits and splits[name].num_examples:
+        return int(splits[name].num_examples)
+    return sum(table.num_rows for table in rows.with_format("arrow").iter(ROWS_AT_ONCE))
+
+
+def _pieces(rows: Dataset | IterableDataset, own: range, size: int) -> Iterator[pa.Table]:
+    """The rows of a part as Arrow tables of `size` rows, the last one shorter."""
+    if isinstance(rows, Dataset):
+        arrow = rows.with_format("arrow")
+        for start in range(own.start, own.stop, size):
+            yield arrow[start : min(start + size, own.stop)]
+        return
+    held: list[pa.Table] = []
+    count = 0
+    for read in rows.skip(own.start).take(len(own)).with_format("arrow").iter(ROWS_AT_ONCE):
+        rest = read
+        while count + rest.num_rows >= size:
+            yield pa.concat_tables([*held, rest.slice(0, size - count)])
+            rest, held, count = rest.slice(size - count), [], 0
+        held.append(rest)
+        count += rest.num_rows
+    if count:
+        yield pa.concat_tables(held)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,417 @@
+"""`annotate`: every row once, in order, whatever is cut off, split up or null."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from datasets import (
+    ClassLabel,
+    Dataset,
+    DatasetDict,
+    Features,
+    Sequence,
+    Value,
+    load_dataset,
+)
+
+from sentiment_hf import SentimentPipeline
+from sentiment_hf.annotation import Part
+
+WORDS = ["good", "bad", "warm", "cold", "film", "not", "and", "unheard"]
+
+
+def text_of(number: int) -> str | None:
+    if number % 10 == 7:
+        return None
+    return " ".join(WORDS[(number * 7 + i * i) % 8] for i in range(number % 13))
+
+
+@pytest.fixture
+def rows(tmp_path) -> Path:
+    """90 rows in two splits, with columns of several kinds, on the disk as parquet."""
+    features = Features({
+        "id": Value("int32"), "body": Value("string"), "stars": ClassLabel(names=["one", "two"]),
+        "tags": Sequence(Value("string")),
+    })  # fmt: skip
+
+    def split(numbers):
+        return Dataset.from_dict(
+            {
+                "id": list(numbers),
+                "body": [text_of(n) for n in numbers],
+                "stars": [n % 2 for n in numbers],
+                "tags": [["t"] * (n % 3) for n in numbers],
+            },
+            features=features,
+        )
+
+    (tmp_path / "rows").mkdir()
+    split(range(70)).to_parquet(tmp_path / "rows" / "train.parquet")
+    split(range(70, 90)).to_parquet(tmp_path / "rows" / "test.parquet")
+    return tmp_path / "rows"
+
+
+@pytest.fixture
+def labelled(run, rows, checkpoint, tmp_path):
+    """Runs `annotate rows --output tmp_path/NAME ...`."""
+
+    def invoke(*options, name="out", dataset=rows):
+        arguments = ["--output", tmp_path / name, "--model", checkpoint, "--text-column", "body"]
+        return run("annotate", dataset, *arguments, "--quiet", *options)
+
+    return invoke
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def read(folder: Path) -> DatasetDict:
+    return load_dataset(str(folder), cache_dir=str(folder.parent / f"cache of {folder.name}"))
+
+
+def test_all_columns_stay_and_two_are_added(labelled, rows, checkpoint, tmp_path):
+    result = labelled("--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout) == {"rows": 90, "nulls": 9, "shards": 2}
+    found, given = read(tmp_path / "out"), load_dataset(str(rows))
+    pipe = SentimentPipeline.from_pretrained(checkpoint)
+    for name, split in given.items():
+        added = {"predicted_label": ClassLabel(names=["neg", "pos"]),
+                 "predicted_score": Value("float32")}  # fmt: skip
+        assert found[name].features == Features({**split.features, **added})
+        for column in split.column_names:
+            assert list(found[name][column]) == list(split[column])
+        for row in found[name]:
+            if row["body"] is None:
+                assert row["predicted_label"] is row["predicted_score"] is None
+            else:
+                answer = pipe(row["body"])[0]
+                assert pipe.config.label_names[row["predicted_label"]] == answer["label"]
+                assert row["predicted_score"] == pytest.approx(answer["score"], abs=1e-6)
+
+
+def test_one_split_alone(labelled, tmp_path):
+    assert labelled("--split", "test").exit_code == 0
+    assert list(read(tmp_path / "out")) == ["test"]
+
+
+@pytest.mark.parametrize("streaming", [[], ["--streaming"]], ids=["map", "stream"])
+def test_shards_are_of_bounded_size_and_in_order(labelled, tmp_path, streaming):
+    assert labelled("--rows-per-shard", 16, *streaming).exit_code == 0
+    sizes = [pq.read_metadata(p).num_rows for p in sorted((tmp_path / "out/data").iterdir())]
+    assert sizes == [16, 4, 16, 16, 16, 16, 6]
+    assert list(read(tmp_path / "out")["train"]["id"]) == list(range(70))
+
+
+def test_a_stream_gives_what_the_map_gives(labelled, tmp_path):
+    labelled("--rows-per-shard", 16)
+    labelled("--rows-per-shard", 16, "--streaming", name="stream")
+    assert contents(tmp_path / "out/data") == contents(tmp_path / "stream/data")
+
+
+@pytest.mark.parametrize("streaming", [[], ["--streaming"]], ids=["map", "stream"])
+@pytest.mark.parametrize("count", [1, 3, 7])
+def test_parts_hold_every_row_once_in_order(labelled, tmp_path, streaming, count):
+    for index in reversed(range(count)):
+        options = ["--num-shards", count, "--shard-index", index, "--rows-per-shard", 16]
+        result = labelled(*options, *streaming)
+        assert result.exit_code == 0, result.stderr
+    found = read(tmp_path / "out")
+    assert list(found["train"]["id"]) == list(range(70))
+    assert list(found["test"]["id"]) == list(range(70, 90))
+
+
+@pytest.mark.parametrize("total", [0, 1, 5, 90, 1000])
+@pytest.mark.parametrize("count", [1, 2, 7, 13])
+def test_parts_are_even(total, count):
+    parts = [Part(i, count).rows(total) for i in range(count)]
+    assert [row for part in parts for row in part] == list(range(total))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+KILL = """
+import os, signal, sys
+moment, count, seen = sys.argv.pop(1), int(sys.argv.pop(1)), 0
+def watch(event, details):
+    global seen
+    if event == "os.rename" and moment in os.fspath(details[1]):
+        seen += 1
+        if seen == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(watch)
+from sentiment_hf.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("streaming", [[], ["--streaming"]], ids=["map", "stream"])
+@pytest.mark.parametrize(
+    ("moment", "count"), [(".parquet", 1), (".parquet", 3), (".json", 1), (".json", 4)]
+)
+def test_killed_and_started_again_it_goes_on_and_gives_the_same_bytes(
+    labelled, rows, checkpoint, tmp_path, streaming, moment, count
+):
+    options = ["--rows-per-shard", 16, *streaming]
+    labelled(*options, name="whole")
+    arguments = ["annotate", rows, "--output", tmp_path / "out", "--model", checkpoint]
+    arguments += ["--text-column", "body", "--quiet", *options]
+    killed = subprocess.run(
+        [sys.executable, "-c", KILL, moment, str(count), *map(str, arguments)],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out/data").glob("*.parquet")}
+    result = labelled(*options)
+    assert result.exit_code == 0, result.stderr
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    again = [p for p, changed in before.items() if p.stat().st_mtime_ns != changed]
+    assert len(again) <= 1, "at most the shard that was not noted yet"
+
+
+def test_a_finished_annotation_is_not_repeated(labelled, tmp_path):
+    labelled("--rows-per-shard", 16)
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out/data").iterdir()}
+    assert labelled("--rows-per-shard", 16).exit_code == 0
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out/data").iterdir()} == before
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
+def test_a_shard_that_was_damaged_between_runs_is_made_again(
+    run, labelled, rows, checkpoint, tmp_path, damage
+):
+    labelled("--rows-per-shard", 16)
+    whole = contents(tmp_path / "out")
+    path = sorted((tmp_path / "out/data").iterdir())[2]
+    content = path.read_bytes()
+    if damage == "remove":
+        path.unlink()
+    else:
+        path.write_bytes(content[:99] if damage == "cut" else content[:-1] + b"x")
+    arguments = ["--output", tmp_path / "out", "--model", checkpoint, "--text-column", "body"]
+    result = run("annotate", rows, *arguments, "--rows-per-shard", 16)
+    assert path.name in result.stderr
+    assert contents(tmp_path / "out") == whole
+
+
+def test_the_folder_of_another_annotation_is_refused_with_the_difference(
+    labelled, rows, make_pipeline, tmp_path
+):
+    labelled("--rows-per-shard", 16)
+    before = contents(tmp_path / "out")
+    make_pipeline(seed=1).save_pretrained(tmp_path / "other")
+    for options, words in (
+        (["--model", tmp_path / "other"], ["model", "checkpoint", "other"]),
+        (["--rows-per-shard", 17], ["rows_per_shard", "16", "17"]),
+        (["--split", "test"], ["rows", "train"]),
+        (["--dtype", "bfloat16"], ["dtype", "bfloat16"]),
+        (["--num-shards", 2], ["parts"]),
+    ):
+        result = labelled("--rows-per-shard", 16, *options)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert all(word in result.stderr for word in words), result.stderr
+    assert contents(tmp_path / "out") == before
+
+
+def test_texts_that_changed_between_runs_are_noticed(labelled, rows, tmp_path):
+    labelled("--rows-per-shard", 16)
+    changed = Dataset.from_parquet(str(rows / "train.parquet"))
+    changed = changed.map(lambda row: {"body": "changed" if row["id"] == 20 else row["body"]})
+    changed.to_parquet(rows / "train.parquet")
+    result = labelled("--rows-per-shard", 16)
+    assert result.exit_code == 2
+    assert "no longer" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--text-column", "nothing"], ["'nothing'", "body"]),
+        (["--text-column", "id"], ["'id'", "int32"]),
+        (["--split", "valid"], ["'valid'", "train"]),
+        (["--num-shards", 2, "--shard-index", 2], ["--shard-index"]),
+        (["--model", "nowhere/at/all"], ["nowhere"]),
+        (["--push-to", "a/b/c"], ["a/b/c"]),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(labelled, tmp_path, options, words):
+    result = labelled(*options)
+    assert (result.exit_code, result.stdout) == (2, "")
+    sentence = result.stderr.splitlines()[-1]
+    assert sentence.startswith("error: ")
+    assert all(word in sentence for word in words), sentence
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_data_set_without_rows_is_refused(labelled, tmp_path):
+    empty = Dataset.from_dict({"body": []}, features=Features({"body": Value("string")}))
+    DatasetDict(train=empty).save_to_disk(tmp_path / "empty")
+    result = labelled(dataset=tmp_path / "empty")
+    assert result.exit_code == 2
+    assert "no rows" in result.stderr
+
+
+def test_a_column_of_answers_is_not_overwritten(labelled, tmp_path):
+    labelled()
+    result = labelled(dataset=tmp_path / "out", name="again")
+    assert result.exit_code == 2
+    assert "'predicted_label'" in result.stderr
+
+
+def test_a_folder_of_other_things_is_refused(labelled, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/notes.txt").write_text("precious")
+    assert labelled().exit_code == 2
+    assert contents(tmp_path / "out") == {"notes.txt": b"precious"}
+
+
+def test_a_full_disk_is_a_sentence_and_the_same_command_goes_on(labelled, tmp_path, monkeypatch):
+    labelled("--rows-per-shard", 16, name="whole")
+    to_parquet, calls = Dataset.to_parquet, []
+
+    def fill(self, path, **options):
+        calls.append(1)
+        if len(calls) == 3:
+            Path(path).write_bytes(b"half")
+            raise OSError(28, "No space left on device", str(path))
+        return to_parquet(self, path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Dataset, "to_parquet", fill)
+        result = labelled("--rows-per-shard", 16)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "No space left" in result.stderr
+    assert len(contents(tmp_path / "out/data")) == 2
+    assert labelled("--rows-per-shard", 16).exit_code == 0
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_null_texts_are_counted(run, rows, checkpoint, tmp_path):
+    arguments = ["--output", tmp_path / "out", "--model", checkpoint, "--text-column", "body"]
+    assert "9 rows have no text" in run("annotate", rows, *arguments).stderr
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+@pytest.mark.parametrize("streaming", [[], ["--streaming"]], ids=["map", "stream"])
+def test_a_file_without_a_split_of_its_own(run, checkpoint, tmp_path, kind, streaming):
+    path = tmp_path / f"mine.{kind}"
+    lines = {
+        "csv": "text,n\n" + "".join(f"a good film,{i}\n" for i in range(9)),
+        "jsonl": "".join(json.dumps({"text": "a good film", "n": i}) + "\n" for i in range(9)),
+    }
+    path.write_text(lines[kind])
+    out = tmp_path / "out"
+    result = run("annotate", path, "--output", out, "--model", checkpoint, *streaming)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == f"{out}\t9 rows\n"
+    assert list(read(out)["train"]["n"]) == list(range(9))
+
+
+# As a function for `dataset.map`.
+
+
+def mapped(rows, pipe, **options) -> Dataset:
+    split = Dataset.from_parquet(str(rows / "train.parquet"))
+    return split.map(pipe.annotate, batched=True, fn_kwargs={"text_column": "body"}, **options)
+
+
+def test_map_adds_names_and_scores(rows, checkpoint):
+    pipe = SentimentPipeline.from_pretrained(checkpoint)
+    found = mapped(rows, pipe)
+    for row in found:
+        if row["body"] is None:
+            assert row["predicted_label"] is None
+        else:
+            answer = pipe(row["body"])[0]
+            assert row["predicted_label"] == answer["label"]
+            assert row["predicted_score"] == pytest.approx(answer["score"], abs=1e-6)
+
+
+def test_a_missing_column_names_the_way(rows, checkpoint):
+    pipe = SentimentPipeline.from_pretrained(checkpoint)
+    split = Dataset.from_parquet(str(rows / "train.parquet"))
+    with pytest.raises(Exception, match=r"fn_kwargs=.*text_column"):
+        split.map(pipe.annotate, batched=True)
+
+
+SCRIPT = """
+import sys
+from datasets import Dataset
+from sentiment_hf import SentimentPipeline
+asked = []
+best = SentimentPipeline.best
+SentimentPipeline.best = lambda *args, **options: asked.append(1) or best(*args, **options)
+pipe = SentimentPipeline.from_pretrained(sys.argv[2])
+pipe("warm it up")
+rows = Dataset.from_parquet(sys.argv[1] + "/train.parquet", cache_dir=sys.argv[3])
+found = rows.map(
+    pipe.annotate, batched=True, num_proc=int(sys.argv[4]) or None,
+    fn_kwargs={"text_column": "body"},
+)
+print(len(asked), found._fingerprint, [round(s, 5) for s in found["predicted_score"] if s])
+"""
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_another_process_finds_the_answers_in_the_cache(
+    rows, checkpoint, make_pipeline, tmp_path, processes
+):
+    def answers(model) -> list[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT, rows, model, tmp_path / "cache", str(processes)],
+            capture_output=True, text=True, timeout=60, check=False,
+            env={**os.environ, "HF_DATASETS_CACHE": str(tmp_path / "cache")},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        asked, fingerprint, scores = done.stdout.split(" ", 2)
+        return [int(asked), fingerprint, scores]
+
+    first, second = answers(checkpoint), answers(checkpoint)
+    assert second[1:] == first[1:]
+    if not processes:
+        assert (first[0], second[0]) == (1, 0)
+    make_pipeline(seed=1).save_pretrained(tmp_path / "other")
+    assert answers(tmp_path / "other")[1] != first[1]
+
+
+class TestSharing:
+    def test_the_labelled_data_set_is_shared_with_a_card_that_names_its_model(
+        self, hub, labelled, tmp_path
+    ):
+        result = labelled("--push-to", "ann/labelled", "--rows-per-shard", 16)
+        assert result.exit_code == 0, result.stderr
+        assert result.stdout.splitlines()[1] == f"{hub.endpoint}/datasets/ann/labelled"
+        files = hub.files("ann/labelled", repo_type="dataset")
+        assert len([name for name in files if name.endswith(".parquet")]) == 7
+        card = files["README.md"].decode()
+        record = json.loads((tmp_path / "out/annotation-00000-of-00001.json").read_text())
+        assert "labelled by `checkpoint`" in card
+        assert record["identity"]["model_checksum"] in card
+        assert "90 rows, 9 of them without a text" in card
+        assert str(tmp_path) not in card
+        found = load_dataset("ann/labelled", cache_dir=str(tmp_path / "cache"))
+        assert list(found["train"]["id"]) == list(range(70))
+
+    def test_parts_are_shared_when_all_are_there(self, hub, labelled, tmp_path):
+        parts = [["--num-shards", 2, "--shard-index", i] for i in (0, 1)]
+        early = labelled(*parts[0], "--push-to", "ann/labelled")
+        assert early.exit_code == 2
+        assert "1 of 2 parts" in early.stderr
+        assert labelled(*parts[1], "--push-to", "ann/labelled").exit_code == 0
+        found = load_dataset("ann/labelled", cache_dir=str(tmp_path / "cache"))
+        assert list(found["train"]["id"]) == list(range(70))
+
+    def test_a_model_of_the_hub_is_named_with_its_commit(
+        self, hub, run, rows, checkpoint, tmp_path
+    ):
+        run("push", checkpoint, "ann/small", "--tag", "v1")
+        options = ["--output", tmp_path / "out", "--text-column", "body", "--quiet"]
+        options += ["--model", "ann/small@v1", "--push-to", "ann/labelled"]
+        assert run("annotate", rows, *options).exit_code == 0
+        card = hub.files("ann/labelled", repo_type="dataset")["README.md"].decode()
+        assert f"`ann/small@v1`, revision `{hub.head('ann/small')}`" in card
