@@ -1,9 +1,15 @@
-"""Makes the reference checkpoint of the package from IMDB.
+"""Makes the reference checkpoint of the package from IMDB, stage by stage.
 
-    python scripts/train_reference.py --dataset stanfordnlp/imdb --work runs/reference
+    python scripts/train_reference.py --dataset stanfordnlp/imdb --work runs
 
-Trains preset `fast`, measures it on the official test split and puts the folder into the
-package, with its card as `model_card.md` beside it. Cut off, the same command goes on.
+1. `encoder`: embedding and LSTM as a language model on all training and unlabelled texts.
+2. `teacher`: preset `best`, fine-tuned from the encoder on the labelled texts.
+3. `reference`: preset `student`, a network a sixth of the size, learns the teacher's answers on the
+   labelled and unlabelled texts and on single sentences of them.
+
+Then the reference is measured on the official test split and put into the package, with its card
+as `model_card.md` beside it. Cut off, the same command goes on where it was. How long each stage
+takes stands in docs/experiments.md; with a GPU, accelerate finds it.
 """
 
 import argparse
@@ -12,27 +18,40 @@ import logging
 import shutil
 from pathlib import Path
 
-from sentiment_hf import evaluate, train
-from sentiment_hf.checkpoint import CARD_FILE, EVALUATION_FILE, REFERENCE_FOLDER, is_checkpoint
+from sentiment_hf import evaluate, pretrain, train
+from sentiment_hf.checkpoint import CARD_FILE, EVALUATION_FILE, REFERENCE_FOLDER
 
 LARGEST_BYTES = 12_000_000
 CARD_COPY = Path(__file__).parent.parent / "model_card.md"
+UNLABELLED = "unsupervised"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", default="stanfordnlp/imdb")
-    parser.add_argument("--work", type=Path, default=Path("runs/reference"))
+    parser.add_argument("--work", type=Path, default=Path("runs"))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", action="store_true", help="leave the package as it is")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
-    folder = arguments.work
-    if not is_checkpoint(folder):
-        train(arguments.dataset, folder, preset="fast", seed=arguments.seed, resume=True)
-    if not (folder / EVALUATION_FILE).exists():
-        print(json.dumps(evaluate(arguments.dataset, folder, save=True), indent=2))
-    install(folder)
+    dataset, work = arguments.dataset, arguments.work
+    # A finished stage says so and is not repeated; an unfinished one goes on.
+    stage = {"seed": arguments.seed, "resume": True}
+    pretrain(dataset, work / "encoder", **stage)
+    train(dataset, work / "teacher", preset="best", init_from=work / "encoder", **stage)
+    train(
+        dataset,
+        work / "reference",
+        preset="student",
+        teacher=work / "teacher",
+        unlabelled_split=UNLABELLED,
+        **stage,
+    )
+    if not (work / "reference" / EVALUATION_FILE).exists():
+        print(json.dumps(evaluate(dataset, work / "reference", save=True), indent=2))
+    if not arguments.keep:
+        install(work / "reference")
 
 
 def install(folder: Path) -> None:

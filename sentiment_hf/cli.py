@@ -127,9 +127,16 @@ reading_options = _options(
 )
 
 
+def _is_first_process() -> bool:
+    """Whether this process speaks: of several that torchrun started, the first one does."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _listen(quiet: bool) -> None:
     """Sends messages to stderr, between progress bars, or nowhere."""
     from tqdm.auto import tqdm
+
+    quiet = quiet or not _is_first_process()
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -150,7 +157,11 @@ def _listen(quiet: bool) -> None:
 @dataset_argument
 @output_option
 @click.option(
-    "--preset", default="fast", show_default=True, metavar="NAME", help="article, fast, best."
+    "--preset",
+    default="fast",
+    show_default=True,
+    metavar="NAME",
+    help="article, fast, best, student.",
 )
 @click.option("--init-from", metavar="MODEL", help="Start from a checkpoint or from `pretrain`.")
 @click.option("--teacher", metavar="MODEL", help="Learn this checkpoint's answers (soft labels).")
@@ -208,6 +219,8 @@ def _say_trained(output: Path, figure: str, as_json: bool) -> None:
     from sentiment_hf.checkpoint import TRAINING_FILE
     from sentiment_hf.files import read_json
 
+    if not _is_first_process():
+        return
     record = read_json(output / TRAINING_FILE)
     shown = f"{output}\t{figure.replace('_', ' ')} {record[figure]:.4f}"
     _say(json.dumps(record) if as_json else shown)

@@ -85,7 +85,7 @@ def train(
     Args:
         dataset, options: as in `load_reviews`.
         output: the checkpoint folder to write.
-        preset: `article`, `fast` or `best`; the other arguments change what it says.
+        preset: `article`, `fast`, `best` or `student`; the other arguments change what it says.
         init_from: start from the words, embedding and LSTM of this MODEL: a checkpoint, or what
             `pretrain` made. The head is new where the labels differ.
         teacher: a MODEL whose answers become soft labels, also of single sentences (see
@@ -170,7 +170,7 @@ def train(
     network = LSTMClassifier(config)
     if source is not None:
         read_encoder(source, network)
-    target.begin(resume=resume)
+    target.begin(accelerator, resume=resume)
     if source is None and settings.word_vectors and not target.state.exists():
         vectors = word_vectors(rows, config.vocab_size, config.embedding_dim, seed)
         network.embedding.load_state_dict({"weight": vectors})
@@ -200,11 +200,14 @@ def train(
         "validation_accuracy": accuracy,
         **describe_run(history, preparation, accelerator),
     }
-    with target.replaced() as new:
-        pipe.save_pretrained(new)
-        write_json(new / TRAINING_FILE, record)
-        draw_training_curve(new, history)
-        write_card(new)
+
+    def write(folder: Path) -> None:
+        pipe.save_pretrained(folder)
+        write_json(folder / TRAINING_FILE, record)
+        draw_training_curve(folder, history)
+        write_card(folder)
+
+    target.replace(accelerator, write)
     return pipe
 
 

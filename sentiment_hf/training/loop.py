@@ -264,12 +264,13 @@ class _Walk:
         restore_random_state(self.random)
         if not all(map(math.isfinite, figures.values())):
             raise _diverged(self.step, "validation", figures)
+        loss_sum, words = self._over_all_processes()
         entry = {
             "epoch": self.step // self.steps_per_epoch,
             "step": self.step,
-            "train_loss": round(self.loss_sum / self.steps_per_epoch, 6),
+            "train_loss": round(loss_sum / self.steps_per_epoch, 6),
             **{name: round(value, 6) for name, value in figures.items()},
-            "words": self.words,
+            "words": words,
             "seconds": round(self.seconds, 1),
         }
         if not self.history or self._value(entry) > max(map(self._value, self.history)):
@@ -279,6 +280,15 @@ class _Walk:
         progress.set_postfix(**self._last_figures())
         logger.info("%s", "  ".join(f"{name} {value}" for name, value in entry.items()))
         self.save()
+
+    def _over_all_processes(self) -> tuple[float, int]:
+        """The mean of the processes' losses and the sum of their words."""
+        count = self.accelerator.num_processes
+        if count == 1:
+            return self.loss_sum, self.words
+        sums = torch.tensor([self.loss_sum / count, self.words], dtype=torch.float64)
+        loss_sum, words = self.accelerator.reduce(sums.to(self.accelerator.device), "sum").tolist()
+        return loss_sum, int(words)
 
     def _value(self, entry: dict[str, Any]) -> float:
         metric = self.settings.metric

@@ -77,6 +77,28 @@ PRESETS = {
         crop_share=0.2,
         label_smoothing=0.05,
     ),
+    "student": Preset(
+        what="for `--teacher`: as large as `fast`; soft labels are hard to learn by heart",
+        network={
+            "embedding_dim": 128,
+            "hidden_size": 128,
+            "dropout": 0.2,
+            "embedding_dropout": 0.1,
+            "word_dropout": 0.05,
+            "max_length": 400,
+            "dtype": "float16",
+        },
+        loop=LoopSettings(
+            epochs=5,
+            learning_rate=3e-3,
+            learning_rates=(("embedding", 0.3),),
+            average=0.998,
+            weight_decay=0.01,
+            metric="-loss",
+        ),
+        batch_size=64,
+        word_vectors=True,
+    ),
     "best": Preset(
         what="for `--init-from` an encoder that `pretrain` made: its layers move more slowly",
         network={

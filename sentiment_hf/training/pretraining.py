@@ -118,7 +118,7 @@ def pretrain(
     batches = _batches(rows, settings, seed, accelerator)
     held_rows = EncodedRows.from_split(held_out, tokenizer, None)
     validation = _batches(held_rows, settings, 0)
-    target.begin(resume=resume)
+    target.begin(accelerator, resume=resume)
     set_seed(seed)
     network = LSTMClassifier(config)
     if not target.state.exists():
@@ -144,16 +144,19 @@ def pretrain(
         },
         show_progress=show_progress,
     )
-    with target.replaced() as new:
-        write_encoder(new, network)
-        write_tokenizer(new, tokenizer, config.max_length)
-        record = {
-            "arguments": arguments,
-            "data": data,
-            "perplexity": min(entry["validation_perplexity"] for entry in history),
-            **describe_run(history, preparation, accelerator),
-        }
-        write_json(new / TRAINING_FILE, record)
+    record = {
+        "arguments": arguments,
+        "data": data,
+        "perplexity": min(entry["validation_perplexity"] for entry in history),
+        **describe_run(history, preparation, accelerator),
+    }
+
+    def write(folder: Path) -> None:
+        write_encoder(folder, network)
+        write_tokenizer(folder, tokenizer, config.max_length)
+        write_json(folder / TRAINING_FILE, record)
+
+    target.replace(accelerator, write)
     return target.path
 
 

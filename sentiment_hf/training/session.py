@@ -1,9 +1,9 @@
 """What surrounds every training: its folder, its device, and what is written down of it."""
 
 import logging
+import os
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -73,20 +73,24 @@ class OutputFolder:
             )
         return False
 
-    def begin(self, *, resume: bool) -> None:
+    def begin(self, accelerator: Accelerator, *, resume: bool) -> None:
         """To be called when nothing can be refused any more: drops what is not gone on with."""
-        if not resume:
+        accelerator.wait_for_everyone()  # No process still looks at what the first one drops.
+        if not resume and accelerator.is_main_process:
             self.state.remove()
+        accelerator.wait_for_everyone()
 
-    @contextmanager
-    def replaced(self) -> Iterator[Path]:
-        """`replaced_folder`, unless something foreign has come into the folder meanwhile.
+    def replace(self, accelerator: Accelerator, fill: Callable[[Path], None]) -> None:
+        """Fills a new folder, which takes the place of this one; the first process does.
 
-        Then the state is still there, and `--resume` ends the training in a moment.
+        If something foreign has come into the folder meanwhile, nothing is replaced; the state is
+        still there then, and `--resume` ends the training in a moment.
         """
-        with replaced_folder(self.path) as new:
-            yield new
-            self._refuse_strangers()
+        if accelerator.is_main_process:
+            with replaced_folder(self.path) as new:
+                fill(new)
+                self._refuse_strangers()
+        accelerator.wait_for_everyone()
 
     def _refuse_strangers(self) -> None:
         foreign = foreign_names(self.path, {STATE_FOLDER})
@@ -114,7 +118,14 @@ def start_accelerator(device_name: str | None, dtype_name: str | None) -> Accele
     # The one way to tell accelerate which of several GPUs is meant.
     named = {} if device.index is None else {"ACCELERATE_TORCH_DEVICE": str(device)}
     with patch_environment(**named):
-        return Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
+        accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started != accelerator.num_processes:
+        raise SentimentError(
+            f"{started} processes were started, but each sees {accelerator.num_processes}: each"
+            " would do the whole work. On a CPU, set ACCELERATE_USE_CPU=true and use torchrun."
+        )
+    return accelerator
 
 
 def precision_of(accelerator: Accelerator) -> str:

@@ -1,0 +1,99 @@
+"""Training on several processes, as torchrun starts them: together they walk one process's way."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+from safetensors.torch import load_file
+
+from sentiment_hf.training import session
+
+OPTIONS = ("--epochs", "2", "--batch-size", "32", "--device", "cpu", "--dtype", "float32")
+
+
+@pytest.fixture
+def launch(tmp_path):
+    """Runs the command in so many gloo processes."""
+
+    def run(processes: int, *arguments, **variables):
+        command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", processes]
+        command += ["--master_port", 29517, "-m", "sentiment_hf.cli", *arguments]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+        return subprocess.run(
+            [str(part) for part in command], env={**environment, **variables}, cwd=tmp_path,
+            capture_output=True, text=True, timeout=240, check=False,
+        )  # fmt: skip
+
+    return run
+
+
+def history(folder) -> list[dict]:
+    return json.loads((folder / "training.json").read_text())["history"]
+
+
+NO_DROPOUT = """
+import sys
+from dataclasses import replace
+from sentiment_hf.training import presets
+off = {"dropout": 0.0, "embedding_dropout": 0.0, "word_dropout": 0.0}
+for name, preset in presets.PRESETS.items():
+    presets.PRESETS[name] = replace(preset, network={**preset.network, **off})
+presets.PRETRAINING = replace(
+    presets.PRETRAINING, network={**presets.PRETRAINING.network, **off, "hidden_size": 32}
+)
+from sentiment_hf.cli import main
+main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["train", "pretrain"])
+def test_two_processes_walk_the_way_of_one(tmp_path, command):
+    (tmp_path / "still.py").write_text(NO_DROPOUT)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+
+    def run(processes: int, name: str):
+        start = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
+        start += ["--master_port", "29518", "still.py", command, "sample", "--output", name]
+        finished = subprocess.run(
+            [*start, *OPTIONS], cwd=tmp_path, env=environment, capture_output=True, text=True,
+            timeout=240, check=False,
+        )  # fmt: skip
+        assert finished.returncode == 0, finished.stderr
+        assert len(re.findall(r"^\S+\t(?:validation accuracy|perplexity)", finished.stdout, re.M))
+        return history(tmp_path / name), load_file(tmp_path / name / "model.safetensors")
+
+    one, weights = run(1, "one")
+    two, weights_of_two = run(2, "two")
+    for entry, other in zip(one, two, strict=True):
+        for key in entry:
+            if key != "seconds":
+                # The language model samples its words anew in each process.
+                near = 0.05 if command == "pretrain" else 2e-3
+                assert other[key] == pytest.approx(entry[key], rel=near), key
+    if command == "train":
+        for name, value in weights.items():
+            assert (value.float() - weights_of_two[name].float()).abs().max() < 0.02, name
+
+
+@pytest.mark.slow
+def test_several_processes_write_one_folder_and_say_one_result(launch, tmp_path):
+    finished = launch(2, "train", "sample", "--output", "out", *OPTIONS)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.count("validation accuracy") == 1
+    assert len(history(tmp_path / "out")) == 2
+    assert not (tmp_path / "out/training_state").exists()
+
+
+def test_processes_that_do_not_see_each_other_stop(run, tmp_path, monkeypatch):
+    """Each would do the whole work and write the same folder."""
+    monkeypatch.setattr(session, "Accelerator", lambda **_: SimpleNamespace(num_processes=1))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    result = run("train", "sample", "--output", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "2 processes were started, but each sees 1" in result.stderr
+    assert not (tmp_path / "out").exists()
