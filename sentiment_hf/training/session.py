@@ -137,7 +137,7 @@ def describe_run(
 ) -> dict[str, Any]:
     """Duration with preparation, hardware, versions and history, for `training.json`."""
     device = accelerator.device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
     return {
         "seconds": round(preparation + history[-1]["seconds"], 1),
         "hardware": {"device": name, "precision": precision_of(accelerator)},
@@ -146,7 +146,7 @@ def describe_run(
     }
 
 
-def _processor() -> str:
+def processor_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
