@@ -66,7 +66,14 @@ def run_killed_at(step: int, program: str, target: Path) -> bool:
     return done.returncode == 0
 
 
-@pytest.mark.parametrize("kind", ["there was a folder", "there was none", "there was a link"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "there was a folder",
+        "there was none",
+        pytest.param("there was a link", marks=pytest.mark.slow),
+    ],
+)
 def test_killed_at_any_moment_one_whole_folder_is_found_again(tmp_path, kind):
     found = []
     before = None if kind == "there was none" else OLD
