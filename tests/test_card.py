@@ -1,8 +1,10 @@
 """The card: from measured facts only, complete, and readable by the Hub."""
 
 import json
+import os
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -104,3 +106,43 @@ def test_the_figures_of_the_reference_card_are_those_of_its_records():
     training = json.loads((REFERENCE_FOLDER / "training.json").read_text())
     assert training["data"]["dataset"] in ("imdb", "stanfordnlp/imdb")
     assert metadata(REFERENCE_FOLDER)["license"] == "apache-2.0"
+
+
+def test_a_card_of_three_labels_names_them_all(make_pipeline, tmp_path):
+    names = {0: "bad", 1: "mixed", 2: "good"}
+    make_pipeline(id2label=names).save_pretrained(tmp_path / "three")
+    data = tmp_path / "data.csv"
+    rows = [f"a {word} film,{name}" for name in names.values() for word in ("good", "bad")]
+    data.write_text("\n".join(["text,label", *rows]) + "\n")
+    evaluate(data, tmp_path / "three", split="train", save=True)
+    text = (tmp_path / "three/README.md").read_text()
+    assert "`bad` and `mixed` and `good`" in text
+    assert "| roc auc | " in text
+    assert not re.search(r"None|nan|More Information", text.split("---", 2)[2])
+
+
+def test_a_figure_that_could_not_be_measured_is_left_out(make_pipeline, tmp_path):
+    make_pipeline().save_pretrained(tmp_path / "two")
+    data = tmp_path / "data.csv"
+    data.write_text("text,label\n" + "a good film,pos\n" * 5)
+    evaluate(data, tmp_path / "two", split="train", save=True)
+    text = (tmp_path / "two/README.md").read_text()
+    assert "| accuracy | " in text
+    assert "roc auc" not in text
+    shown = metadata(tmp_path / "two")["model-index"][0]["results"][0]["metrics"]
+    assert "roc_auc" not in {metric["type"] for metric in shown}
+
+
+def test_what_the_readme_says_of_the_sample_corpus_is_what_the_reference_gives():
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    (right,) = re.findall(r"reference checkpoint is right on\s+(\d+)", readme)
+    assert evaluate("sample")["accuracy"] == int(right) / 100
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("SENTIMENT_HF_IMDB" not in os.environ, reason="names a folder with IMDB")
+def test_the_reference_card_says_what_the_checkpoint_gives_on_imdb():
+    saved = read_json(REFERENCE_FOLDER / "eval_results.json")
+    found = evaluate(os.environ["SENTIMENT_HF_IMDB"])
+    for name in ("accuracy", "f1", "roc_auc", "log_loss", "ece"):
+        assert found[name] == pytest.approx(saved[name], abs=2e-4), name

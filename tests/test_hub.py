@@ -446,13 +446,16 @@ def test_train_push_load_and_predict_in_separate_processes(hub, tmp_path):
     first = command("train", "sample", "--output", "m", *options, "--push-to", "ann/m")
     assert first.returncode == 0, first.stderr
     assert command("push", "m", "ann/m", "--tag", "v1").returncode == 0
+    commit = hub.head("ann/m")
     local = command("predict", "--model", "m", "A good film.", "A bad film.")
     assert command("train", "sample", "--output", "m", *options, "--seed", "1", "--overwrite",
                    "--push-to", "ann/m").returncode == 0  # fmt: skip
     newer = command("predict", "--model", "m", "A good film.", "A bad film.")
     texts = ("A good film.", "A bad film.")
     assert command("predict", "--model", "ann/m", *texts, home="two").stdout == newer.stdout
-    assert command("predict", "--model", "ann/m@v1", *texts, home="three").stdout == local.stdout
+    for number, revision in enumerate(("v1", commit)):
+        older = command("predict", "--model", f"ann/m@{revision}", *texts, home=f"three {number}")
+        assert older.stdout == local.stdout
     assert command("push", "m", "ann/secret", "--private").returncode == 0
     refused = command("predict", "--model", "ann/secret", "A film.", home="four", token=None)
     assert refused.returncode == 2
