@@ -12,9 +12,11 @@ with parquet shards that go on after a crash, and parts for many machines.
 """
 
 import argparse
+import sys
 
 from sentiment_hf import SentimentPipeline
 from sentiment_hf.data import find_text_column, open_dataset
+from sentiment_hf.errors import run_script
 
 
 def main() -> None:
@@ -47,4 +49,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

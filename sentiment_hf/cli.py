@@ -164,7 +164,12 @@ def _listen(quiet: bool) -> None:
     help="article, fast, best, student.",
 )
 @click.option("--init-from", metavar="MODEL", help="Start from a checkpoint or from `pretrain`.")
-@click.option("--teacher", metavar="MODEL", help="Learn this checkpoint's answers (soft labels).")
+@click.option(
+    "--teacher",
+    metavar="MODEL",
+    multiple=True,
+    help="Learn this checkpoint's answers (soft labels); given more than once, their mean.",
+)
 @click.option("--unlabelled-split", metavar="SPLIT", help="Texts for the teacher to label.")
 @click.option("--balanced", is_flag=True, help="Give rare labels the same say as frequent ones.")
 @click.option("--epochs", type=POSITIVE)

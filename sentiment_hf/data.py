@@ -19,6 +19,7 @@ from datasets import (
     DatasetDict,
     Features,
     IterableDatasetDict,
+    List,
     Value,
     load_dataset,
     load_from_disk,
@@ -29,6 +30,7 @@ from sentiment_hf.arguments import check_keywords, check_whole
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.hub_errors import HUB_TIMEOUT_SECONDS, hub_sentences
 from sentiment_hf.labels import rename_labels
+from sentiment_hf.tokenization import IDS_COLUMN
 
 DEFAULT_DATASET = "stanfordnlp/imdb"
 SAMPLE_FOLDER = Path(__file__).parent / "sample"
@@ -73,7 +75,7 @@ def load_reviews(
 
     `label` is a `ClassLabel` with the data set's own names (-1 where a row has none), or a float
     in [0, 1], a soft label: the probability of the second label. A data set without any label
-    column has `text` alone.
+    column has `text` alone. `input_ids` stay where there are some.
 
     Args:
         dataset: `sample`, a folder, a csv, json, jsonl or parquet file, or a Hub id.
@@ -109,11 +111,12 @@ def load_reviews(
         if max_samples is not None and max_samples < len(split):
             rows = np.random.default_rng(seed).choice(len(split), max_samples, replace=False)
             chosen[name] = split.select(np.sort(rows))
+    tokenized = [IDS_COLUMN] if _is_ids(first.features.get(IDS_COLUMN)) else []
     if label is None:
-        return chosen.select_columns([text]).rename_columns(
+        return chosen.select_columns([text, *tokenized]).rename_columns(
             {text: "text"} if text != "text" else {}
         )
-    chosen = chosen.select_columns([text, label])
+    chosen = chosen.select_columns([text, label, *tokenized])
     renamed = {old: new for old, new in ((text, "text"), (label, "label")) if old != new}
     chosen = chosen.rename_columns(renamed) if renamed else chosen
     return _with_label_names(chosen, label, options.get("label_map") or {})
@@ -311,6 +314,10 @@ def _only_one(names: Sequence[str], features: Features, option: str) -> str | No
 def _is_text(kind: object) -> bool:
     # A column that is null throughout has the type null: rows without text, left out later.
     return isinstance(kind, Value) and kind.dtype in ("string", "large_string", "null")
+
+
+def _is_ids(kind: object) -> bool:
+    return isinstance(kind, List) and _type_name(kind.feature).startswith("int")
 
 
 def _type_name(kind: object) -> str:

@@ -1,5 +1,6 @@
 """Words: the word-level tokenizer, trained and used through `tokenizers`."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -22,7 +23,12 @@ UNK_TOKEN = "[UNK]"
 PAD_ID = 0
 UNK_ID = 1
 DEFAULT_VOCAB_SIZE = 30_000
+IDS_COLUMN = "input_ids"
+# Of a split that says it is tokenized.
+CHECKED_ROWS = 16
 SMALLEST_VOCAB_SIZE = 3  # [PAD], [UNK] and a word.
+
+logger = logging.getLogger(__name__)
 
 # Brackets are always words of their own, so no text can spell [PAD] or [UNK].
 WORD = Regex(
@@ -124,7 +130,16 @@ def tokenizer_config(max_length: int | None) -> dict:
 
 
 def tokenize_split(split: "Dataset", tokenizer: Tokenizer) -> "Dataset":
-    """Adds `input_ids` and `length` to a split; a second run reads the cache of `datasets`."""
+    """Gives `input_ids` in place of `text`; a second run reads the cache of `datasets`.
+
+    A split that has `input_ids` already (`scripts/tokenize_dataset.py`) keeps them where they are
+    what this tokenizer makes of its texts.
+    """
+    if IDS_COLUMN in split.column_names:
+        if _is_tokenized(split, tokenizer):
+            return split.remove_columns("text")
+        logger.info("The %s of the data set are another tokenizer's: reading texts.", IDS_COLUMN)
+        split = split.remove_columns(IDS_COLUMN)
     return split.map(
         _tokenize_batch,
         batched=True,
@@ -135,9 +150,15 @@ def tokenize_split(split: "Dataset", tokenizer: Tokenizer) -> "Dataset":
     )
 
 
+def _is_tokenized(split: "Dataset", tokenizer: Tokenizer) -> bool:
+    """Whether some rows, from the first to the last, have this tokenizer's ids."""
+    rows = split.select(range(0, len(split), max(1, len(split) // CHECKED_ROWS)))
+    return list(rows[IDS_COLUMN]) == encode_texts(tokenizer, list(rows["text"]))
+
+
 def _tokenize_batch(texts: list[str], tokenizer_json: str) -> dict[str, list]:
     input_ids = encode_texts(_tokenizer_from(tokenizer_json), texts)
-    return {"input_ids": input_ids, "length": [len(ids) for ids in input_ids]}
+    return {IDS_COLUMN: input_ids}
 
 
 @lru_cache(maxsize=4)

@@ -1,12 +1,22 @@
 """The scripts that a user copies: they run as they are."""
 
+import contextlib
+import json
+import os
+import signal
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 
+import psutil
 import pytest
-from datasets import load_from_disk
+from datasets import Dataset, load_dataset, load_from_disk
+
+from sentiment_hf import SentimentPipeline
+from sentiment_hf.checkpoint import WEIGHTS_FILE
+from sentiment_hf.tokenization import encode_texts
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 
@@ -32,8 +42,105 @@ def test_annotate_dataset(tmp_path, checkpoint, options):
 
 
 def test_its_own_metadata_names_what_it_needs():
-    for path in SCRIPTS.glob("*_dataset.py"):
+    for path in [*SCRIPTS.glob("*_dataset.py"), SCRIPTS / "annotate_with_ray.py"]:
         lines = path.read_text().split("# /// script\n")[1].split("# ///")[0].splitlines()
         metadata = tomllib.loads("\n".join(line.removeprefix("# ") for line in lines))
         assert metadata["requires-python"] == ">=3.11"
-        assert "sentiment-hf" in metadata["dependencies"]
+        assert any(name.startswith("sentiment-hf") for name in metadata["dependencies"])
+
+
+def test_tokenize_dataset_is_taken_by_train_and_evaluate(tmp_path, checkpoint, run, caplog):
+    arguments = ["sample", "tokenized", "--model", checkpoint]
+    done = run_script("tokenize_dataset.py", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("train: 248 rows, ")
+    rows = load_dataset(str(tmp_path / "tokenized"), split="train")
+    assert rows.column_names == ["text", "label", "input_ids", "length"]
+    assert rows.features["label"].names == ["neg", "pos"]
+    tokenizer = SentimentPipeline.from_pretrained(checkpoint).tokenizer
+    assert rows["input_ids"][:] == encode_texts(tokenizer, rows["text"][:])
+    assert rows["length"][:] == [len(ids) for ids in rows["input_ids"]]
+
+    options = ["--init-from", checkpoint, "--epochs", 1]
+    for name in ("tokenized", "sample"):
+        dataset = tmp_path / name if name == "tokenized" else name
+        trained = run("train", dataset, "--output", tmp_path / f"from {name}", *options)
+        assert trained.exit_code == 0, trained.stderr
+    assert "another tokenizer's" not in caplog.text
+    weights = [
+        (tmp_path / f"from {n}" / WEIGHTS_FILE).read_bytes() for n in ("tokenized", "sample")
+    ]
+    assert weights[0] == weights[1]
+    measured = [run("evaluate", name, "--model", checkpoint, "--json").stdout
+                for name in (tmp_path / "tokenized", "sample")]  # fmt: skip
+    assert json.loads(measured[0])["log_loss"] == json.loads(measured[1])["log_loss"]
+
+
+@pytest.mark.parametrize("name", ["annotate_dataset.py", "tokenize_dataset.py"])
+def test_bad_input_is_one_sentence(tmp_path, checkpoint, name):
+    (tmp_path / "my.csv").write_text("body,n\ngood,1\n")
+    for arguments in (["nowhere.csv", "out"], ["my.csv", "out", "--text-column", "review"]):
+        done = run_script(name, *arguments, "--model", checkpoint, cwd=tmp_path)
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: ")
+        assert done.stderr.count("\n") == 1
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def many_rows(tmp_path_factory):
+    """20,000 rows as parquet: five batches for the actors."""
+    folder = tmp_path_factory.mktemp("many")
+    texts = [
+        None if i % 97 == 0 else f"a good film {i} " + "bad " * (i % 40) for i in range(20_000)
+    ]
+    Dataset.from_dict({"review": texts, "n": range(len(texts))}).to_parquet(folder / "rows.parquet")
+    return folder
+
+
+def expected_answers(texts, checkpoint):
+    ids, scores = SentimentPipeline.from_pretrained(checkpoint).best(texts)
+    return ids, [None if score is None else pytest.approx(score, abs=1e-6) for score in scores]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [False, True], ids=["undisturbed", "an actor is killed"])
+def test_annotate_with_ray(tmp_path, checkpoint, many_rows, killed):
+    pytest.importorskip("ray")
+    arguments = [many_rows, "labelled", "--model", checkpoint, "--text-column", "review"]
+    environment = {**os.environ, "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
+    command = [sys.executable, SCRIPTS / "annotate_with_ray.py", *arguments]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE
+    ) as running:
+        if killed:
+            os.kill(an_actor_of(running.pid), signal.SIGKILL)
+        _, said = running.communicate(timeout=200)
+    assert running.returncode == 0, said.decode()
+    rows = load_dataset(str(tmp_path / "labelled"), split="train")
+    assert rows["n"][:] == list(range(20_000))
+    assert rows.features["predicted_label"].names == ["neg", "pos"]
+    ids, scores = expected_answers(rows["review"][:], checkpoint)
+    assert rows["predicted_label"][:] == ids
+    assert rows["predicted_score"][:] == scores
+
+
+def an_actor_of(pid):
+    """The process of an actor that is answering; an actor's process is called after its class."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        for child in psutil.Process(pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if "MapWorker" in " ".join(child.cmdline()):
+                    return child.pid
+        time.sleep(0.02)
+    raise AssertionError("no actor started")
+
+
+@pytest.mark.slow
+def test_annotate_with_ray_refuses_what_is_there(tmp_path, many_rows):
+    pytest.importorskip("ray")
+    (tmp_path / "labelled").mkdir()
+    done = run_script("annotate_with_ray.py", many_rows, "labelled", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1].startswith("error: labelled is there already")

@@ -41,7 +41,7 @@ def teacher(make_pipeline):
 def test_own_labels_are_mixed_with_the_teachers_answers_and_the_rest_is_the_teachers(
     teacher, labelled, unlabelled
 ):
-    texts, targets = taught(teacher, labelled, unlabelled, NAMES, seed=0)
+    texts, targets = taught([teacher], labelled, unlabelled, NAMES, seed=0)
     assert texts["text"][:5] == [*labelled["text"], *unlabelled["text"]]
     answers = teacher.probabilities(list(texts["text"]))[:, 1].numpy()
     own = np.array(labelled["label"])
@@ -52,13 +52,13 @@ def test_own_labels_are_mixed_with_the_teachers_answers_and_the_rest_is_the_teac
 
 
 def test_pieces_are_neighbouring_sentences_of_the_texts(teacher, labelled, unlabelled):
-    texts, _ = taught(teacher, labelled, unlabelled, NAMES, seed=0)
+    texts, _ = taught([teacher], labelled, unlabelled, NAMES, seed=0)
     whole = [*labelled["text"], *unlabelled["text"]]
     pieces = texts["text"][5:]
     assert len(pieces) == 2, "a text of one sentence has no piece"
     for piece, source in zip(pieces, (whole[0], whole[3]), strict=True):
         assert piece in source.replace("<br />", " ")
-    again, _ = taught(teacher, labelled, unlabelled, NAMES, seed=0)
+    again, _ = taught([teacher], labelled, unlabelled, NAMES, seed=0)
     assert again["text"] == texts["text"]
 
 
@@ -67,8 +67,8 @@ def test_a_teacher_that_numbers_its_labels_otherwise_is_understood_by_name(
 ):
     names = {0: "pos", 1: "neg"}
     turned = split(labelled["text"], [1 - label for label in labelled["label"]])
-    _, targets = taught(teacher, labelled, unlabelled, NAMES, seed=0)
-    _, turned_targets = taught(teacher, turned, unlabelled, names, seed=0)
+    _, targets = taught([teacher], labelled, unlabelled, NAMES, seed=0)
+    _, turned_targets = taught([teacher], turned, unlabelled, names, seed=0)
     assert turned_targets == pytest.approx(1 - targets, abs=1e-6)
 
 
@@ -77,7 +77,7 @@ def test_three_labels_have_a_probability_each(make_pipeline):
     features = Features({"text": Value("string"), "label": ClassLabel(names=list(names.values()))})
     rows = Dataset.from_dict({"text": ["good", "bad"], "label": [2, 0]}, features=features)
     pipe = make_pipeline(id2label=names)
-    _, targets = taught(pipe, rows, None, names, seed=0)
+    _, targets = taught([pipe], rows, None, names, seed=0)
     answers = pipe.probabilities(["good", "bad"]).numpy()
     assert targets == pytest.approx((answers + np.eye(3)[[2, 0]]) / 2, abs=1e-6)
 
@@ -85,7 +85,7 @@ def test_three_labels_have_a_probability_each(make_pipeline):
 def test_a_teacher_of_other_labels_is_refused(make_pipeline, labelled):
     pipe = make_pipeline(id2label={0: "sad", 1: "glad"})
     with pytest.raises(SentimentError, match=r"'neg'.*'glad'"):
-        taught(pipe, labelled, None, NAMES, seed=0)
+        taught([pipe], labelled, None, NAMES, seed=0)
 
 
 def test_the_teacher_is_asked_once_for_the_same_texts(tmp_path, teacher, monkeypatch):
@@ -97,7 +97,7 @@ def test_the_teacher_is_asked_once_for_the_same_texts(tmp_path, teacher, monkeyp
         type(teacher), "probabilities", lambda *args: asked.append(1) or answer(*args)
     )
     for _ in range(2):
-        taught(teacher, Dataset.load_from_disk(path / "train"), None, NAMES, seed=0)
+        taught([teacher], Dataset.load_from_disk(path / "train"), None, NAMES, seed=0)
     assert len(asked) == 1
 
 

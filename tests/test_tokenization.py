@@ -201,6 +201,22 @@ def test_another_tokenizer_or_other_rows_are_not_read_from_the_cache():
     first, other = (tokenize_split(rows, tokenizer) for tokenizer in tokenizers)
     assert first["input_ids"][:] == encode_texts(tokenizers[0], rows["text"][:])
     assert other["input_ids"][:] == encode_texts(tokenizers[1], rows["text"][:])
-    assert first["length"][:] == [len(ids) for ids in first["input_ids"]]
+
     few = tokenize_split(rows.select([3, 1]), tokenizers[0])
     assert few["input_ids"][:] == [first["input_ids"][3], first["input_ids"][1]]
+
+
+def test_ids_that_are_there_are_taken_if_the_words_are_the_same(caplog):
+    rows = load_reviews("sample")["test"]
+    own, other = (train_tokenizer(rows["text"], size) for size in (50, 60))
+    tokenized = rows.add_column("input_ids", encode_texts(own, rows["text"][:]))
+    # Known by a mark that reading the text would not give; the checked rows are others.
+    marked = tokenized.map(lambda row, i: {"input_ids": [7] if i == 1 else row["input_ids"]},
+                           with_indices=True)  # fmt: skip
+    taken = tokenize_split(marked, own)
+    assert taken.column_names == ["label", "input_ids"]
+    assert taken["input_ids"][:3] == [tokenized["input_ids"][0], [7], tokenized["input_ids"][2]]
+    with caplog.at_level("INFO"):
+        read = tokenize_split(marked, other)
+    assert "another tokenizer's" in caplog.text
+    assert read["input_ids"][:] == encode_texts(other, rows["text"][:])

@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -61,7 +61,7 @@ def train(
     *,
     preset: str = "fast",
     init_from: str | Path | None = None,
-    teacher: str | Path | None = None,
+    teacher: str | Path | Sequence[str | Path] | None = None,
     unlabelled_split: str | None = None,
     balanced: bool = False,
     epochs: int | None = None,
@@ -89,8 +89,8 @@ def train(
         init_from: start from the words, embedding and LSTM of this MODEL: a checkpoint, or what
             `pretrain` made. The head is new where the labels differ.
         teacher: a MODEL whose answers become soft labels, also of single sentences (see
-            `sentiment_hf.training.teacher`). Train it with the same seed: another one's validation
-            rows were among what it learnt from.
+            `sentiment_hf.training.teacher`); of several, the mean. Train it with the same seed:
+            another one's validation rows were among what it learnt from.
         unlabelled_split: texts for the teacher to label, beside the labelled ones.
         balanced: give rare labels the same say as frequent ones.
         max_length: words kept of a longer text.
@@ -109,7 +109,8 @@ def train(
     )
     if init_from is not None and vocab_size is not None:
         raise SentimentError("--vocab-size has no use with --init-from: the words come along.")
-    if unlabelled_split is not None and teacher is None:
+    teachers = [teacher] if isinstance(teacher, str | Path) else list(teacher or ())
+    if unlabelled_split is not None and not teachers:
         raise SentimentError("--unlabelled-split needs a --teacher, which labels its texts.")
     target = OutputFolder(output)
     if target.is_finished(resume=resume, overwrite=overwrite):
@@ -118,7 +119,7 @@ def train(
     accelerator = start_accelerator(device, dtype)
 
     read = read_training_rows(dataset, unlabelled_split, seed, options)
-    if len(read.train) < FEW_ROWS and init_from is None and teacher is None:
+    if len(read.train) < FEW_ROWS and init_from is None and not teachers:
         logger.info(
             "With fewer than %d rows, --init-from reference starts from a network that has read"
             " IMDB; it is usually better for English.",
@@ -131,7 +132,7 @@ def train(
     arguments = {
         "preset": preset,
         "init_from": None if init_from is None else model_name(init_from),
-        "teacher": None if teacher is None else model_name(teacher),
+        "teacher": ", ".join(map(model_name, teachers)) or None,
         "unlabelled_split": unlabelled_split,
         **({"balanced": True} if balanced else {}),
         "epochs": settings.loop.epochs,
@@ -148,12 +149,13 @@ def train(
         "validation_rows": len(read.validation),
         **({} if read.unlabelled is None else {"unlabelled_rows": len(read.unlabelled)}),
     }
-    if teacher is None:
+    if not teachers:
         rows = EncodedRows.from_split(read.train, tokenizer, config.num_labels)
     else:
-        teaching = SentimentPipeline.from_pretrained(
-            teacher, device=device, dtype=precision_of(accelerator)
-        )
+        teaching = [
+            SentimentPipeline.from_pretrained(model, device=device, dtype=precision_of(accelerator))
+            for model in teachers
+        ]
         texts, targets = taught(teaching, read.train, read.unlabelled, read.names, seed)
         rows = replace(EncodedRows.from_split(texts, tokenizer, None), labels=targets)
     validation = EncodedRows.from_split(read.validation, tokenizer, config.num_labels)
@@ -174,7 +176,7 @@ def train(
     if source is None and settings.word_vectors and not target.state.exists():
         vectors = word_vectors(rows, config.vocab_size, config.embedding_dim, seed)
         network.embedding.load_state_dict({"weight": vectors})
-    smoothing = settings.label_smoothing if teacher is None else 0.0
+    smoothing = settings.label_smoothing if not teachers else 0.0
     weights = balanced_weights(rows.labels, config.num_labels) if balanced else None
     preparation = time.monotonic() - started
     history = loop.run(

@@ -6,6 +6,7 @@ that the student learns what a sentence says, and not what the review around it 
 """
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 from datasets import Dataset, concatenate_datasets
@@ -22,7 +23,7 @@ SENTENCE_END = re.compile(r"(?<=[.!?])\s+|<br\s*/?>")
 
 
 def taught(
-    teacher: SentimentPipeline,
+    teachers: Sequence[SentimentPipeline],
     labelled: Dataset,
     unlabelled: Dataset | None,
     names: dict[int, str],
@@ -30,16 +31,31 @@ def taught(
 ) -> tuple[Dataset, np.ndarray]:
     """Texts with target probabilities: labelled rows, unlabelled rows if any, pieces of both.
 
+    Several teachers are asked for the mean of their probabilities.
+
     Returns:
         Rows with `text`, and targets as in `Batch.labels`, `(rows,)` or `(rows, num_labels)`.
 
     Raises:
-        SentimentError: the teacher's labels are not those of the data set.
+        SentimentError: a teacher's labels are not those of the data set.
     """
-    columns = match_labels(list(names.values()), teacher.config.label_names)
+    orders = [match_labels(list(names.values()), t.config.label_names) for t in teachers]
     given = labelled.select_columns(["text"])
     whole = concatenate_datasets([given, *([] if unlabelled is None else [unlabelled])])
     texts = concatenate_datasets([whole, _pieces(whole, seed)])
+    answers = [
+        _answers(teacher, texts)[:, order] for teacher, order in zip(teachers, orders, strict=True)
+    ]
+    targets = np.mean(answers, axis=0, dtype=np.float32)
+    if len(names) == 2:
+        targets = targets[:, 1]
+    own = target_probabilities(np.asarray(labelled["label"]), len(names))
+    targets[: len(own)] = TEACHER_SHARE * targets[: len(own)] + (1 - TEACHER_SHARE) * own
+    return texts, targets
+
+
+def _answers(teacher: SentimentPipeline, texts: Dataset) -> np.ndarray:
+    """One row of probabilities per text, `(rows, num_labels)`."""
     # Kept in the cache of `datasets`: a training that goes on does not ask again.
     answered = texts.map(
         _answer,
@@ -50,13 +66,7 @@ def taught(
         fn_kwargs={"teacher": teacher},
         desc="Asking the teacher",
     )
-    probabilities = np.asarray(answered.with_format("numpy")["probabilities"], dtype=np.float32)
-    targets = probabilities[:, columns]
-    if len(columns) == 2:
-        targets = targets[:, 1]
-    own = target_probabilities(np.asarray(labelled["label"]), len(columns))
-    targets[: len(own)] = TEACHER_SHARE * targets[: len(own)] + (1 - TEACHER_SHARE) * own
-    return texts, targets
+    return np.asarray(answered.with_format("numpy")["probabilities"], dtype=np.float32)
 
 
 def _answer(texts: list[str], teacher: SentimentPipeline) -> dict[str, np.ndarray]:

@@ -1,0 +1,107 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["sentiment-hf[ray]"]
+# ///
+"""Labels a data set on a cluster with Ray Data: copy it, change what you need.
+
+    python scripts/annotate_with_ray.py user/reviews labelled --actors 8
+    python scripts/annotate_with_ray.py s3://bucket/reviews/ s3://bucket/labelled/ --actors 64
+
+The rows keep their order, also when an actor dies: Ray starts it again and gives its rows to another.
+A run that is cut off as a whole starts anew; `sentiment-hf annotate` goes on where it was. Without
+RAY_ADDRESS, which names a cluster, it runs on this machine.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray
+from datasets import ClassLabel, Features, Value
+from ray.data import ActorPoolStrategy, DataContext
+
+from sentiment_hf import SentimentPipeline
+from sentiment_hf.data import find_text_column, open_splits
+from sentiment_hf.errors import SentimentError, run_script
+from sentiment_hf.pipeline import LABEL_COLUMN, SCORE_COLUMN
+
+ROWS_PER_BATCH = 4_096
+ROWS_PER_FILE = 20_000
+
+
+class Annotator:
+    """One actor: it loads the checkpoint once and answers batch after batch."""
+
+    def __init__(self, model: str | None, text_column: str, features: Features) -> None:
+        self.pipe = SentimentPipeline.from_pretrained(model)
+        self.text_column = text_column
+        labelled = {
+            **features,
+            LABEL_COLUMN: ClassLabel(names=self.pipe.config.label_names),
+            SCORE_COLUMN: Value("float32"),
+        }
+        # With what the features are called, so that `load_dataset` knows the labels' names.
+        self.schema = Features(labelled).arrow_schema
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        ids, scores = self.pipe.best(rows.column(self.text_column).to_pylist())
+        rows = rows.append_column(LABEL_COLUMN, pa.array(ids, pa.int64()))
+        rows = rows.append_column(SCORE_COLUMN, pa.array(scores, pa.float32()))
+        return rows.select(self.schema.names).cast(self.schema)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("dataset", help="parquet under s3://, gs:// or hf://, or any DATASET")
+    parser.add_argument("output", help="a folder, here or under s3:// and the like")
+    parser.add_argument("--split", default="train")
+    parser.add_argument("--model", help="a checkpoint folder or a Hub id")
+    parser.add_argument("--text-column")
+    parser.add_argument("--actors", type=int, default=2)
+    parser.add_argument("--gpus-per-actor", type=float, default=0)
+    arguments = parser.parse_args()
+    if os.path.exists(arguments.output):
+        raise SentimentError(f"{arguments.output} is there already; name another folder.")
+
+    # Loaded here once: a mistake in the name is noticed before the actors start.
+    SentimentPipeline.from_pretrained(arguments.model)
+    if "RAY_ADDRESS" not in os.environ:
+        # Reading and writing are tasks that need a processor beside those of the actors.
+        processors = max(os.cpu_count() or 1, arguments.actors + 1)
+        ray.init(address="local", num_cpus=processors, include_dashboard=False)
+    # Before the rows are read: they take this setting along.
+    DataContext.get_current().execution_options.preserve_order = True
+    rows, features = read(arguments.dataset, arguments.split)
+    column = find_text_column(features, arguments.text_column)
+    model = arguments.model
+    if model is not None and Path(model).is_dir():
+        model = str(Path(model).resolve())  # Actors work in another folder.
+
+    labelled = rows.map_batches(
+        Annotator,
+        fn_constructor_args=(model, column, features),
+        batch_size=ROWS_PER_BATCH,
+        batch_format="pyarrow",
+        compute=ActorPoolStrategy(size=arguments.actors),
+        num_gpus=arguments.gpus_per_actor,
+    )
+    labelled.write_parquet(arguments.output, min_rows_per_file=ROWS_PER_FILE)
+
+
+def read(dataset: str, split: str) -> tuple[ray.data.Dataset, Features]:
+    """The rows, and what their columns are."""
+    if "://" in dataset:
+        rows: Any = ray.data.read_parquet(dataset)
+        return rows, Features.from_arrow_schema(rows.schema().base_schema)
+    opened = open_splits(dataset, [split])[split]
+    table = opened.with_format("arrow")  # Slices of it are views of the file on the disk.
+    starts = range(0, len(opened), ROWS_PER_BATCH)
+    pieces = [table[start : start + ROWS_PER_BATCH] for start in starts]
+    return ray.data.from_arrow(pieces), opened.features
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))
