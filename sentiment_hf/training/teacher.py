@@ -46,7 +46,7 @@ def taught(
     answers = [
         _answers(teacher, texts)[:, order] for teacher, order in zip(teachers, orders, strict=True)
     ]
-    targets = np.mean(answers, axis=0, dtype=np.float32)
+    targets = np.stack(answers).mean(axis=0)
     if len(names) == 2:
         targets = targets[:, 1]
     own = target_probabilities(np.asarray(labelled["label"]), len(names))
