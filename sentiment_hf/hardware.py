@@ -50,9 +50,11 @@ def keep_freed_memory() -> None:
     """
     if sys.platform != "linux":
         return
-    m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4
+    m_trim_threshold, m_top_pad, m_mmap_max, m_arena_max = -1, -2, -4, -8
     try:
         libc = ctypes.CDLL("libc.so.6")
+        # What one thread frees another can take: backward passes run in a thread of their own.
+        libc.mallopt(m_arena_max, 1)
         libc.mallopt(m_mmap_max, 0)
         libc.mallopt(m_trim_threshold, 2**31 - 1)
         libc.mallopt(m_top_pad, 2**28)
