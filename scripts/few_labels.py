@@ -43,7 +43,7 @@ def main() -> None:
                 arguments.dataset, folder, max_samples=count, seed=arguments.seed, resume=True,
                 show_progress=False, **options,
             )  # fmt: skip
-            measured = evaluate(arguments.dataset, folder, dtype="bfloat16", show_progress=False)
+            measured = evaluate(arguments.dataset, folder, dtype="bfloat16")
             found[way].append(measured["accuracy"])
             logging.info("%d labels, %s: %.4f", count, way, measured["accuracy"])
 
