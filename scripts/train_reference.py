@@ -3,9 +3,12 @@
     python scripts/train_reference.py --dataset stanfordnlp/imdb --work runs
 
 1. `encoder`: embedding and LSTM as a language model on all training and unlabelled texts.
-2. `teacher`: preset `best`, fine-tuned from the encoder on the labelled texts.
-3. `reference`: preset `student`, a network a sixth of the size, learns the teacher's answers on the
-   labelled and unlabelled texts and on single sentences of them.
+2. `first_teacher`: preset `best`, fine-tuned from the encoder on the labelled texts.
+3. `first_student`: preset `student`, a sixth of the size, learns the teacher's answers on
+   the labelled and unlabelled texts and on single sentences of them.
+4. `second_teacher`: preset `best` once more from the encoder, on the mean of both networks'
+   answers: self-training, on three times the texts.
+5. `reference`: the student goes on with the second teacher.
 
 Then the reference is measured on the official test split and put into the package, with its card
 as `model_card.md` beside it. Cut off, the same command goes on where it was. How long each stage
@@ -38,15 +41,35 @@ def main() -> None:
     dataset, work = arguments.dataset, arguments.work
     # A finished stage says so and is not repeated; an unfinished one goes on.
     stage = {"seed": arguments.seed, "resume": True}
+    every_text = {"unlabelled_split": UNLABELLED, **stage}
     pretrain(dataset, work / "encoder", **stage)
-    train(dataset, work / "teacher", preset="best", init_from=work / "encoder", **stage)
+    train(dataset, work / "first_teacher", preset="best", init_from=work / "encoder", **stage)
+    train(
+        dataset,
+        work / "first_student",
+        preset="student",
+        teacher=work / "first_teacher",
+        **every_text,
+    )
+    train(
+        dataset,
+        work / "second_teacher",
+        preset="best",
+        init_from=work / "encoder",
+        teacher=[work / "first_teacher", work / "first_student"],
+        learning_rate=2e-3,
+        batch_size=64,
+        epochs=2,
+        **every_text,
+    )
     train(
         dataset,
         work / "reference",
         preset="student",
-        teacher=work / "teacher",
-        unlabelled_split=UNLABELLED,
-        **stage,
+        init_from=work / "first_student",
+        teacher=work / "second_teacher",
+        epochs=3,
+        **every_text,
     )
     if not (work / "reference" / EVALUATION_FILE).exists():
         print(json.dumps(evaluate(dataset, work / "reference", save=True), indent=2))
