@@ -32,7 +32,7 @@ from sentiment_hf.annotation import ROWS_PER_SHARD
 from sentiment_hf.batching import Batch, EncodedRows, TrainingBatches, cut, pad_rows
 from sentiment_hf.data import DEFAULT_DATASET
 from sentiment_hf.figures import BLUE, figure
-from sentiment_hf.hardware import keep_freed_memory
+from sentiment_hf.hardware import prepare_memory
 from sentiment_hf.network import LSTMClassifier, LSTMConfig
 from sentiment_hf.tokenization import encode_texts
 from sentiment_hf.training import loop
@@ -359,7 +359,7 @@ def training(train: Dataset) -> list[str]:
         length: tutorial_rate(rows, config, preset.batch_size, length)
         for length in TUTORIAL_LENGTHS
     }
-    keep_freed_memory()
+    prepare_memory()
     network = LSTMClassifier(config)
     batches = TrainingBatches(rows, preset.batch_size, max_length=config.max_length)
     history = loop.run(

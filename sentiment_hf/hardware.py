@@ -1,6 +1,7 @@
 """Which device computes, and in which precision."""
 
 import ctypes
+import os
 import sys
 
 import torch
@@ -42,12 +43,14 @@ def pick_dtype(name: str) -> torch.dtype:
     return DTYPES[name]
 
 
-def keep_freed_memory() -> None:
-    """Makes the allocator of a Linux process reuse memory instead of giving it back.
+def prepare_memory() -> None:
+    """Makes a process that trains on a CPU take its memory once, and no more than it needs.
 
     Training takes and frees the same large blocks in every step; fetching each of them from the
-    system anew costs about a fifth of the time on a CPU.
+    system anew costs about a fifth of the time. And oneDNN keeps what it has prepared for each
+    shape of a batch, 1,024 of them: with reviews of all lengths that grew to 17 GB.
     """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
     if sys.platform != "linux":
         return
     m_trim_threshold, m_top_pad, m_mmap_max, m_arena_max = -1, -2, -4, -8
