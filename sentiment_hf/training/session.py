@@ -16,7 +16,7 @@ from accelerate.utils import patch_environment
 from sentiment_hf.checkpoint import CONFIG_FILE, foreign_names, read_config
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.files import plain_path, recover_folder, replaced_folder
-from sentiment_hf.hardware import prepare_memory, pick_device, pick_training_dtype
+from sentiment_hf.hardware import pick_device, pick_training_dtype, prepare_memory
 from sentiment_hf.training.state import STATE_FOLDER, StateFolder
 from sentiment_hf.version import __version__
 
