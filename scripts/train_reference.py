@@ -2,11 +2,11 @@
 
     python scripts/train_reference.py --dataset stanfordnlp/imdb --work runs
 
-1. `encoder`: embedding and LSTM as a language model on all training and unlabelled texts.
-2. `first_teacher`: preset `best`, fine-tuned from the encoder on the labelled texts.
-3. `first_student`: preset `student`, a sixth of the size, learns the teacher's answers on
+1. `lm`: embedding and LSTM as a language model on all training and unlabelled texts.
+2. `best`: preset `best`, fine-tuned from the encoder on the labelled texts.
+3. `student`: preset `student`, a sixth of the size, learns the teacher's answers on
    the labelled and unlabelled texts and on single sentences of them.
-4. `second_teacher`: preset `best` once more from the encoder, on the mean of both networks'
+4. `best2`: preset `best` once more from the encoder, on the mean of both networks'
    answers: self-training, on three times the texts.
 5. `reference`: the student goes on with the second teacher.
 
@@ -42,21 +42,21 @@ def main() -> None:
     # A finished stage says so and is not repeated; an unfinished one goes on.
     stage = {"seed": arguments.seed, "resume": True}
     every_text = {"unlabelled_split": UNLABELLED, **stage}
-    pretrain(dataset, work / "encoder", **stage)
-    train(dataset, work / "first_teacher", preset="best", init_from=work / "encoder", **stage)
+    pretrain(dataset, work / "lm", **stage)
+    train(dataset, work / "best", preset="best", init_from=work / "lm", **stage)
     train(
         dataset,
-        work / "first_student",
+        work / "student",
         preset="student",
-        teacher=work / "first_teacher",
+        teacher=work / "best",
         **every_text,
     )
     train(
         dataset,
-        work / "second_teacher",
+        work / "best2",
         preset="best",
-        init_from=work / "encoder",
-        teacher=[work / "first_teacher", work / "first_student"],
+        init_from=work / "lm",
+        teacher=[work / "best", work / "student"],
         learning_rate=2e-3,
         batch_size=64,
         epochs=2,
@@ -66,8 +66,8 @@ def main() -> None:
         dataset,
         work / "reference",
         preset="student",
-        init_from=work / "first_student",
-        teacher=work / "second_teacher",
+        init_from=work / "student",
+        teacher=work / "best2",
         epochs=3,
         **every_text,
     )
