@@ -32,7 +32,6 @@ from sentiment_hf.annotation import ROWS_PER_SHARD
 from sentiment_hf.batching import Batch, EncodedRows, TrainingBatches, cut, pad_rows
 from sentiment_hf.data import DEFAULT_DATASET
 from sentiment_hf.figures import BLUE, figure
-from sentiment_hf.hardware import prepare_memory
 from sentiment_hf.network import LSTMClassifier, LSTMConfig
 from sentiment_hf.tokenization import encode_texts
 from sentiment_hf.training import loop
@@ -71,9 +70,9 @@ def main() -> None:
     sections = [
         cold_start(arguments.repeats),
         growing(growth, training_memory(arguments.dataset), arguments.docs),
-        reading(texts, reviews["train"], arguments.peer_reviews, arguments.repeats),
-        mapping(texts, arguments.repeats),
         training(reviews["train"]),
+        mapping(texts, arguments.repeats),
+        reading(texts, reviews["train"], arguments.peer_reviews, arguments.repeats),
     ]
     write(arguments.docs / "benchmarks.md", "Benchmarks", [
         "Ratios are within this one run.", "", *chain.from_iterable(sections),
@@ -354,12 +353,11 @@ def training(train: Dataset) -> list[str]:
     rows = EncodedRows.from_split(
         train.shuffle(seed=0).select(range(min(6_400, len(train)))), tokenizer, 2
     )
-    accelerator = start_accelerator(None, None)
     tutorials = {
         length: tutorial_rate(rows, config, preset.batch_size, length)
         for length in TUTORIAL_LENGTHS
     }
-    prepare_memory()
+    accelerator = start_accelerator(None, None)
     network = LSTMClassifier(config)
     batches = TrainingBatches(rows, preset.batch_size, max_length=config.max_length)
     history = loop.run(

@@ -20,6 +20,7 @@ from sentiment_hf.arguments import check_keywords, check_whole
 from sentiment_hf.data import ReadingOptions, dataset_name, find_text_column, open_splits
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.files import read_json, write_json
+from sentiment_hf.hardware import keep_few_shapes
 from sentiment_hf.hub import find_checkpoint, model_name, revision_of
 from sentiment_hf.pipeline import LABEL_COLUMN, SCORE_COLUMN, SentimentPipeline
 from sentiment_hf.version import __version__
@@ -104,6 +105,7 @@ def annotate(
     if not sum(totals.values()):
         raise SentimentError(f"The data set {dataset} has no rows.")
     checkpoint = find_checkpoint(model)
+    keep_few_shapes()
     pipe = SentimentPipeline.from_pretrained(checkpoint, device=device, dtype=dtype)
     work = _Work(
         pipe, folder, part, column, batch_size, {

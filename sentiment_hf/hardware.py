@@ -43,14 +43,21 @@ def pick_dtype(name: str) -> torch.dtype:
     return DTYPES[name]
 
 
-def prepare_memory() -> None:
-    """Makes a process that trains on a CPU take its memory once, and no more than it needs.
+def keep_few_shapes() -> None:
+    """Bounds what oneDNN keeps ready on a CPU for each shape of a batch, if it has not begun yet.
 
-    Training takes and frees the same large blocks in every step; fetching each of them from the
-    system anew costs about a fifth of the time. And oneDNN keeps what it has prepared for each
-    shape of a batch, 1,024 of them: with reviews of all lengths that grew to 17 GB.
+    Texts have all lengths, so that most of what it keeps (1,024 of them) is never used again: a
+    training grew to 17 GB.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
+
+
+def keep_freed_memory() -> None:
+    """Makes the allocator of a Linux process reuse memory instead of giving it back.
+
+    Training takes and frees the same large blocks in every step; fetching each of them from the
+    system anew costs about a fifth of the time on a CPU.
+    """
     if sys.platform != "linux":
         return
     m_trim_threshold, m_top_pad, m_mmap_max, m_arena_max = -1, -2, -4, -8

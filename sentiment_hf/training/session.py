@@ -16,7 +16,12 @@ from accelerate.utils import patch_environment
 from sentiment_hf.checkpoint import CONFIG_FILE, foreign_names, read_config
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.files import plain_path, recover_folder, replaced_folder
-from sentiment_hf.hardware import pick_device, pick_training_dtype, prepare_memory
+from sentiment_hf.hardware import (
+    keep_few_shapes,
+    keep_freed_memory,
+    pick_device,
+    pick_training_dtype,
+)
 from sentiment_hf.training.state import STATE_FOLDER, StateFolder
 from sentiment_hf.version import __version__
 
@@ -111,7 +116,8 @@ def start_accelerator(device_name: str | None, dtype_name: str | None) -> Accele
     dtype, reason = pick_training_dtype(device, dtype_name)
     logger.info("Training in %s on %s: %s.", str(dtype).removeprefix("torch."), device, reason)
     if device.type == "cpu":
-        prepare_memory()
+        keep_few_shapes()
+        keep_freed_memory()
     # Its state is shared by the whole process and refuses a second precision.
     AcceleratorState._reset_state(reset_partial_state=True)
     precision = "bf16" if dtype == torch.bfloat16 else "no"
