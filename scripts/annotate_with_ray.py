@@ -20,13 +20,13 @@ from typing import Any
 
 import pyarrow as pa
 import ray
-from datasets import ClassLabel, Features, Value
+from datasets import Features
 from ray.data import ActorPoolStrategy, DataContext
 
 from sentiment_hf import SentimentPipeline
+from sentiment_hf.annotation import labelled_features, labelled_table
 from sentiment_hf.data import find_text_column, open_splits
 from sentiment_hf.errors import SentimentError, run_script
-from sentiment_hf.pipeline import LABEL_COLUMN, SCORE_COLUMN
 
 ROWS_PER_BATCH = 4_096
 ROWS_PER_FILE = 20_000
@@ -38,18 +38,11 @@ class Annotator:
     def __init__(self, model: str | None, text_column: str, features: Features) -> None:
         self.pipe = SentimentPipeline.from_pretrained(model)
         self.text_column = text_column
-        labelled = {
-            **features,
-            LABEL_COLUMN: ClassLabel(names=self.pipe.config.label_names),
-            SCORE_COLUMN: Value("float32"),
-        }
         # With what the features are called, so that `load_dataset` knows the labels' names.
-        self.schema = Features(labelled).arrow_schema
+        self.schema = labelled_features(self.pipe, features).arrow_schema
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        ids, scores = self.pipe.best(rows.column(self.text_column).to_pylist())
-        rows = rows.append_column(LABEL_COLUMN, pa.array(ids, pa.int64()))
-        rows = rows.append_column(SCORE_COLUMN, pa.array(scores, pa.float32()))
+        rows = labelled_table(self.pipe, rows, self.text_column)
         return rows.select(self.schema.names).cast(self.schema)
 
 

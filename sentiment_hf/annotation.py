@@ -155,6 +155,24 @@ def records_of(folder: Path) -> list[dict[str, Any]]:
     return [read_json(path) for path in sorted(folder.glob("annotation-*.json"))]
 
 
+def labelled_features(pipe: SentimentPipeline, features: Features) -> Features:
+    """The columns of a data set and the two that are added."""
+    return Features({
+        **features,
+        LABEL_COLUMN: ClassLabel(names=pipe.config.label_names),
+        SCORE_COLUMN: Value("float32"),
+    })  # fmt: skip
+
+
+def labelled_table(
+    pipe: SentimentPipeline, table: pa.Table, column: str, batch_size: int | None = None
+) -> pa.Table:
+    """The rows with class id and score of the texts in `column`."""
+    ids, scores = pipe.best(table.column(column).to_pylist(), batch_size=batch_size)
+    table = table.append_column(LABEL_COLUMN, pa.array(ids, pa.int64()))
+    return table.append_column(SCORE_COLUMN, pa.array(scores, pa.float32()))
+
+
 class _Work:
     """One part of a data set under way: what is to be done, and which shards are there."""
 
@@ -238,13 +256,12 @@ class _Work:
     def write(self, split: str, number: int, table: pa.Table, features: Features) -> None:
         slices = range(0, table.num_rows, ROWS_AT_ONCE)
         labelled = pa.concat_tables(
-            self._labelled(table.slice(start, ROWS_AT_ONCE)) for start in slices
+            labelled_table(
+                self.pipe, table.slice(start, ROWS_AT_ONCE), self.column, self.batch_size
+            )
+            for start in slices
         )
-        kinds = Features({
-            **features,
-            LABEL_COLUMN: ClassLabel(names=self.pipe.config.label_names),
-            SCORE_COLUMN: Value("float32"),
-        })  # fmt: skip
+        kinds = labelled_features(self.pipe, features)
         name = self.part.shard(split, number)
         path = self.folder / name
         temporary = path.with_name(path.name + ".new")
@@ -273,12 +290,6 @@ class _Work:
             content = b"" if text is None else text.encode("utf-8", "surrogatepass")
             digest.update(b"%d " % (-1 if text is None else len(content)) + content)
         return digest.hexdigest()
-
-    def _labelled(self, table: pa.Table) -> pa.Table:
-        texts = table.column(self.column).to_pylist()
-        ids, scores = self.pipe.best(texts, batch_size=self.batch_size)
-        table = table.append_column(LABEL_COLUMN, pa.array(ids, pa.int64()))
-        return table.append_column(SCORE_COLUMN, pa.array(scores, pa.float32()))
 
 
 def _features(rows: Dataset | IterableDataset) -> Features:

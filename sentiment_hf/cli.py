@@ -255,6 +255,7 @@ def push(folder: Path, repo_id: str, **options: Any) -> None:
 @dataset_argument
 @output_option
 @click.option("--splits", metavar="A,B", help="Splits to read [default: all but test].")
+@click.option("--init-from", metavar="MODEL", help="Go on from a checkpoint or from `pretrain`.")
 @click.option("--epochs", type=POSITIVE)
 @click.option("--learning-rate", type=RATE)
 @click.option("--vocab-size", type=POSITIVE, help="Words in the tokenizer.")

@@ -7,19 +7,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from sentiment_hf.arguments import check_rate, check_whole
 from sentiment_hf.batching import EncodedRows, TrainingBatches
 from sentiment_hf.card import write_card
-from sentiment_hf.checkpoint import TRAINING_FILE, read_config, read_encoder, read_tokenizer
+from sentiment_hf.checkpoint import TRAINING_FILE, read_encoder
 from sentiment_hf.data import (
     DEFAULT_DATASET,
     ReadingOptions,
@@ -28,27 +27,25 @@ from sentiment_hf.data import (
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.figures import draw_training_curve
 from sentiment_hf.files import write_json
-from sentiment_hf.hub import find_checkpoint, model_name
+from sentiment_hf.hub import model_name
 from sentiment_hf.inference import predict_logits
-from sentiment_hf.network import LARGEST_SIZE, LSTMClassifier, LSTMConfig
+from sentiment_hf.network import LARGEST_SIZE, LSTMClassifier
 from sentiment_hf.pipeline import SentimentPipeline
-from sentiment_hf.tokenization import SMALLEST_VOCAB_SIZE, train_tokenizer
+from sentiment_hf.tokenization import SMALLEST_VOCAB_SIZE
 from sentiment_hf.training import loop
 from sentiment_hf.training.objectives import balanced_weights, classification
 from sentiment_hf.training.presets import Preset, get_preset
-from sentiment_hf.training.rows import TrainingRows, read_training_rows
+from sentiment_hf.training.rows import read_training_rows
 from sentiment_hf.training.session import (
     OutputFolder,
     describe_run,
     precision_of,
     start_accelerator,
 )
+from sentiment_hf.training.start import find_source, words_and_sizes
 from sentiment_hf.training.teacher import taught
 from sentiment_hf.training.word_vectors import word_vectors
 
-SIZES_OF_AN_ENCODER = (
-    "vocab_size", "embedding_dim", "hidden_size", "num_layers", "bidirectional",
-)  # fmt: skip
 FEWEST_STEPS = 400
 FEW_ROWS = 5_000
 
@@ -107,8 +104,7 @@ def train(
     settings = _settings(
         get_preset(preset), epochs, learning_rate, vocab_size, max_length, batch_size
     )
-    if init_from is not None and vocab_size is not None:
-        raise SentimentError("--vocab-size has no use with --init-from: the words come along.")
+    source = find_source(init_from, vocab_size)
     teachers = [teacher] if isinstance(teacher, str | Path) else list(teacher or ())
     if unlabelled_split is not None and not teachers:
         raise SentimentError("--unlabelled-split needs a --teacher, which labels its texts.")
@@ -125,8 +121,9 @@ def train(
             " IMDB; it is usually better for English.",
             FEW_ROWS,
         )
-    source = None if init_from is None else find_checkpoint(init_from)
-    tokenizer, config = _words_and_sizes(source, read, settings)
+    splits = [read.train] if read.unlabelled is None else [read.train, read.unlabelled]
+    texts = chain.from_iterable(split["text"] for split in splits)
+    tokenizer, config = words_and_sizes(source, texts, settings, id2label=read.names)
     if epochs is None:
         settings = with_enough_steps(settings, len(read.train))
     arguments = {
@@ -156,8 +153,8 @@ def train(
             SentimentPipeline.from_pretrained(model, device=device, dtype=precision_of(accelerator))
             for model in teachers
         ]
-        texts, targets = taught(teaching, read.train, read.unlabelled, read.names, seed)
-        rows = replace(EncodedRows.from_split(texts, tokenizer, None), labels=targets)
+        pieces, targets = taught(teaching, read.train, read.unlabelled, read.names, seed)
+        rows = replace(EncodedRows.from_split(pieces, tokenizer, None), labels=targets)
     validation = EncodedRows.from_split(read.validation, tokenizer, config.num_labels)
     batches = TrainingBatches(
         rows,
@@ -211,22 +208,6 @@ def train(
 
     target.replace(accelerator, write)
     return pipe
-
-
-def _words_and_sizes(
-    source: Path | None, read: TrainingRows, settings: Preset
-) -> tuple[Tokenizer, LSTMConfig]:
-    """Tokenizer and configuration: from the training texts, or those of a pretrained source."""
-    if source is None:
-        splits = [read.train] if read.unlabelled is None else [read.train, read.unlabelled]
-        texts = chain.from_iterable(split["text"] for split in splits)
-        tokenizer = train_tokenizer(texts, settings.vocab_size)
-        sizes: dict[str, Any] = {"vocab_size": tokenizer.get_vocab_size()}
-    else:
-        base = read_config(source)
-        tokenizer = read_tokenizer(source, base)
-        sizes = {name: getattr(base, name) for name in SIZES_OF_AN_ENCODER}
-    return tokenizer, LSTMConfig(id2label=read.names, **{**settings.network, **sizes})
 
 
 def _calibrate(network: LSTMClassifier, validation: EncodedRows) -> float:

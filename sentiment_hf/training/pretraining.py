@@ -16,7 +16,7 @@ from torch import nn
 
 from sentiment_hf.arguments import check_rate, check_whole
 from sentiment_hf.batching import EncodedRows, TrainingBatches
-from sentiment_hf.checkpoint import TRAINING_FILE, write_encoder, write_tokenizer
+from sentiment_hf.checkpoint import TRAINING_FILE, read_encoder, write_encoder, write_tokenizer
 from sentiment_hf.data import (
     DEFAULT_DATASET,
     ReadingOptions,
@@ -25,8 +25,9 @@ from sentiment_hf.data import (
 )
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.files import write_json
-from sentiment_hf.network import LARGEST_SIZE, LSTMClassifier, LSTMConfig
-from sentiment_hf.tokenization import SMALLEST_VOCAB_SIZE, train_tokenizer
+from sentiment_hf.hub import model_name
+from sentiment_hf.network import LARGEST_SIZE, LSTMClassifier
+from sentiment_hf.tokenization import SMALLEST_VOCAB_SIZE
 from sentiment_hf.training import loop
 from sentiment_hf.training.language_model import LanguageModel, guess_words
 from sentiment_hf.training.presets import PRETRAINING, Pretraining
@@ -37,6 +38,7 @@ from sentiment_hf.training.session import (
     precision_of,
     start_accelerator,
 )
+from sentiment_hf.training.start import find_source, words_and_sizes
 from sentiment_hf.training.word_vectors import word_vectors
 
 SHORTEST_WINDOW = 2
@@ -49,6 +51,7 @@ def pretrain(
     output: str | Path = "",
     *,
     splits: Sequence[str] | None = None,
+    init_from: str | Path | None = None,
     epochs: int | None = None,
     learning_rate: float | None = None,
     vocab_size: int | None = None,
@@ -70,6 +73,8 @@ def pretrain(
         dataset, options: as in `load_reviews`.
         output: the folder to write, for `train(init_from=...)`.
         splits: whose texts are read; all but `test` by default.
+        init_from: go on from the words, embedding and LSTM of this MODEL: a checkpoint, or what
+            `pretrain` made (of general texts, say, to get used to those of one field).
 
     Returns:
         The folder.
@@ -81,6 +86,7 @@ def pretrain(
     check_whole("--vocab-size", vocab_size, least=SMALLEST_VOCAB_SIZE, most=LARGEST_SIZE)
     check_whole("--batch-size", batch_size)
     check_rate("--learning-rate", learning_rate)
+    source = find_source(init_from, vocab_size)
     target = OutputFolder(output)
     if target.is_finished(resume=resume, overwrite=overwrite):
         return target.path
@@ -98,9 +104,9 @@ def pretrain(
     accelerator = start_accelerator(device, dtype)
 
     texts, held_out = texts_to_read(load_reviews(dataset, seed=seed, **options), splits, seed)
-    tokenizer = train_tokenizer(texts["text"], settings.vocab_size)
-    config = LSTMConfig(tokenizer.get_vocab_size(), **settings.network)
+    tokenizer, config = words_and_sizes(source, texts["text"], settings)
     arguments = {
+        "init_from": None if init_from is None else model_name(init_from),
         "epochs": settings.loop.epochs,
         "learning_rate": settings.loop.learning_rate,
         "batch_size": settings.batch_size,
@@ -121,7 +127,9 @@ def pretrain(
     target.begin(accelerator, resume=resume)
     set_seed(seed)
     network = LSTMClassifier(config)
-    if not target.state.exists():
+    if source is not None:
+        read_encoder(source, network)
+    elif not target.state.exists():
         vectors = word_vectors(rows, config.vocab_size, config.embedding_dim, seed)
         # A softmax with shared weights starts calmer from shorter vectors.
         network.embedding.load_state_dict({"weight": vectors * config.embedding_dim**-0.25})
