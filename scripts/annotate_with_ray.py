@@ -19,9 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import ray
 from datasets import Features
 from ray.data import ActorPoolStrategy, DataContext
+from ray.data.block import BlockAccessor
+from ray.data.datasource import BlockBasedFileDatasink
 
 from sentiment_hf import SentimentPipeline
 from sentiment_hf.annotation import labelled_features, labelled_table
@@ -44,6 +47,16 @@ class Annotator:
     def __call__(self, rows: pa.Table) -> pa.Table:
         rows = labelled_table(self.pipe, rows, self.text_column)
         return rows.select(self.schema.names).cast(self.schema)
+
+
+class ParquetInOrder(BlockBasedFileDatasink):
+    """Ray's `write_parquet` hands rows to several threads, which may swap some of them."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(folder, file_format="parquet", min_rows_per_file=ROWS_PER_FILE)
+
+    def write_block_to_file(self, block: BlockAccessor, file: pa.NativeFile) -> None:
+        pq.write_table(block.to_arrow(), file)
 
 
 def main() -> None:
@@ -81,7 +94,7 @@ def main() -> None:
         compute=ActorPoolStrategy(size=arguments.actors),
         num_gpus=arguments.gpus_per_actor,
     )
-    labelled.write_parquet(arguments.output, min_rows_per_file=ROWS_PER_FILE)
+    labelled.write_datasink(ParquetInOrder(arguments.output))
 
 
 def read(dataset: str, split: str) -> tuple[ray.data.Dataset, Features]:

@@ -89,10 +89,10 @@ def test_bad_input_is_one_sentence(tmp_path, checkpoint, name):
 
 @pytest.fixture(scope="module")
 def many_rows(tmp_path_factory):
-    """20,000 rows as parquet: five batches for the actors."""
+    """45,000 rows as parquet: eleven batches for the actors, two files to write."""
     folder = tmp_path_factory.mktemp("many")
     texts = [
-        None if i % 97 == 0 else f"a good film {i} " + "bad " * (i % 40) for i in range(20_000)
+        None if i % 97 == 0 else f"a good film {i} " + "bad " * (i % 15) for i in range(45_000)
     ]
     Dataset.from_dict({"review": texts, "n": range(len(texts))}).to_parquet(folder / "rows.parquet")
     return folder
@@ -118,7 +118,7 @@ def test_annotate_with_ray(tmp_path, checkpoint, many_rows, killed):
         _, said = running.communicate(timeout=200)
     assert running.returncode == 0, said.decode()
     rows = load_dataset(str(tmp_path / "labelled"), split="train")
-    assert rows["n"][:] == list(range(20_000))
+    assert rows["n"][:] == list(range(45_000))
     assert rows.features["predicted_label"].names == ["neg", "pos"]
     ids, scores = expected_answers(rows["review"][:], checkpoint)
     assert rows["predicted_label"][:] == ids
