@@ -184,7 +184,11 @@ def reversal(lengths: Tensor, seq: int) -> Tensor:
 
 def take_positions(sequence: Tensor, positions: Tensor) -> Tensor:
     """`sequence` `(batch, seq, features)` read at `positions` `(batch, seq)`."""
-    return sequence.gather(1, positions[..., None].expand(-1, -1, sequence.shape[-1]))
+    batch, seq, _ = sequence.shape
+    first = torch.arange(0, batch * seq, seq, device=positions.device)
+    places = (first[:, None] + positions).flatten()
+    # Whole vectors are taken: on a CPU several times as fast as a gather number by number.
+    return sequence.flatten(0, 1).index_select(0, places).view_as(sequence)
 
 
 class WordPooling(nn.Module):
@@ -204,19 +208,19 @@ class WordPooling(nn.Module):
             if backward_states is not None:
                 last.append(backward_states[:, 0])
             return torch.cat(last, dim=-1)
-        both = (
-            forward_states
-            if backward_states is None
-            else torch.cat([forward_states, backward_states], dim=-1)
-        )
-        real = torch.arange(both.shape[1], device=both.device) < lengths[:, None]
+        directions = [forward_states]
+        if backward_states is not None:
+            directions.append(backward_states)
+        real = torch.arange(forward_states.shape[1], device=lengths.device) < lengths[:, None]
         pooled = []
         if self.kind in ("mean", "mean_max"):
             # A matrix product sums without a second copy of the states in float32.
-            total = torch.bmm(real[:, None].to(both.dtype), both).squeeze(1)
-            pooled.append(total / lengths[:, None].to(both.dtype))
+            ones = real[:, None].to(forward_states.dtype)
+            count = lengths[:, None].to(forward_states.dtype)
+            pooled += [torch.bmm(ones, states).squeeze(1) / count for states in directions]
         if self.kind in ("max", "mean_max"):
-            pooled.append(both.masked_fill(~real[..., None], -torch.inf).amax(dim=1))
+            padding = ~real[..., None]
+            pooled += [states.masked_fill(padding, -torch.inf).amax(dim=1) for states in directions]
         return torch.cat(pooled, dim=-1)
 
     def extra_repr(self) -> str:
