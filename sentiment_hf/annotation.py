@@ -117,7 +117,7 @@ def annotate(
             "text_column": column,
             "model": "reference" if model is None else model_name(model),
             "model_revision": revision_of(checkpoint),
-            "labels": pipe.config.label_names,
+            "labels": pipe.label_names,
             "dtype": dtype or "float32",
             "model_checksum": pipe.checksum(),
             "rows_per_shard": rows_per_shard,
@@ -159,7 +159,7 @@ def labelled_features(pipe: SentimentPipeline, features: Features) -> Features:
     """The columns of a data set and the two that are added."""
     return Features({
         **features,
-        LABEL_COLUMN: ClassLabel(names=pipe.config.label_names),
+        LABEL_COLUMN: ClassLabel(names=pipe.label_names),
         SCORE_COLUMN: Value("float32"),
     })  # fmt: skip
 

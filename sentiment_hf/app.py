@@ -118,7 +118,7 @@ def read_review(pipe: SentimentPipeline, text: str) -> tuple[dict[str, float] | 
     if not text.strip():
         return None, render_reading(notes=["There is nothing to read yet."])
     answers = pipe(text, top_k=None)
-    best, names = answers[0]["label"], pipe.config.label_names
+    best, names = answers[0]["label"], pipe.label_names
     labels = (names[0], names[1]) if len(names) == 2 else (f"not {best}", best)
     ids = np.array(pipe.tokenizer.encode(text, add_special_tokens=False).ids or [UNK_ID])
     kept = cut(ids, pipe.config.max_length)

@@ -67,7 +67,7 @@ def evaluate(
     rows = labelled_rows(reviews)
     if not len(rows):
         raise SentimentError(f"The split {split!r} of {dataset} has no labelled rows.")
-    ids = match_labels(rows.features["label"].names, pipe.config.label_names)
+    ids = match_labels(rows.features["label"].names, pipe.label_names)
     labels = np.asarray(ids)[np.asarray(rows["label"])]
     texts = list(rows["text"])
     start = time.perf_counter()
@@ -93,7 +93,7 @@ def evaluate(
             "by_length": _by_length(probabilities, labels, lengths),
             "by_confidence": _by_confidence(probabilities, labels),
         }
-        save_evaluation(folder, saved, probabilities, labels, pipe.config.label_names)
+        save_evaluation(folder, saved, probabilities, labels, pipe.label_names)
     return results
 
 

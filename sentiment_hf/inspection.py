@@ -96,7 +96,7 @@ def inspect(
         batch = reviews.shuffle(seed=seed).select(range(min(ARTICLE_BATCH, len(reviews))))
         chosen = list(batch["text"])
         if isinstance(reviews.features["label"], ClassLabel):
-            ids = match_labels(reviews.features["label"].names, pipe.config.label_names)
+            ids = match_labels(reviews.features["label"].names, pipe.label_names)
             labels = [ids[label] for label in batch["label"]]
     several = chosen if texts else chosen[:1]
     readings = [
@@ -109,7 +109,7 @@ def inspect(
         )
         for text, answer in zip(several, pipe(several, batch_size=batch_size), strict=True)
     ]
-    seen = Inspection(pipe.trace(chosen, labels), readings, pipe.config.label_names)
+    seen = Inspection(pipe.trace(chosen, labels), readings, pipe.label_names)
     if html is not None:
         html.parent.mkdir(parents=True, exist_ok=True)
         write_text(

@@ -57,6 +57,11 @@ class SentimentPipeline:
     def config(self) -> LSTMConfig:
         return self.network.config
 
+    @property
+    def label_names(self) -> list[str]:
+        """What the labels are called, in the order of `probabilities`."""
+        return self.config.label_names
+
     @classmethod
     def from_pretrained(
         cls,
