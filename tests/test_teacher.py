@@ -164,8 +164,9 @@ def test_sentences_end_where_a_reader_sees_their_end():
 
 
 def test_ngrams_learn_what_runs_of_words_say():
-    texts = ["not good", "good", "not bad", "bad"] * 20
-    teacher = NgramTeacher(texts, np.array([0, 1, 1, 0] * 20, dtype=np.float32), ["neg", "pos"])
+    texts = ["not good", "good", "a good film", "not bad", "bad", "a bad film"] * 20
+    labels = np.array([0, 1, 1, 1, 0, 0] * 20, dtype=np.float32)
+    teacher = NgramTeacher(texts, labels, ["neg", "pos"])
     answers = teacher.probabilities(["not good at all", "good!", "not bad", "bad", "xyz"])
     assert answers.dtype == torch.float32
     assert answers[:4].argmax(dim=1).tolist() == [0, 1, 1, 0]
