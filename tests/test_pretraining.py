@@ -7,7 +7,7 @@ import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from sentiment_hf import SentimentError, SentimentPipeline, pretrain, train
-from sentiment_hf.checkpoint import read_config, read_encoder
+from sentiment_hf.checkpoint import REFERENCE_FOLDER, read_config, read_encoder
 from sentiment_hf.data import split_validation
 from sentiment_hf.network import LSTMClassifier
 from sentiment_hf.training.rows import texts_to_read
@@ -98,6 +98,24 @@ def test_training_from_an_encoder_starts_with_its_words_and_weights(encoder, tmp
     assert record["arguments"]["init_from"] == "encoder"
 
 
+def test_pretraining_goes_on_with_the_words_and_weights_of_a_model(run, tmp_path):
+    arguments = ["--init-from", "reference", "--epochs", 1, "--learning-rate", 1e-9, "--quiet"]
+    result = run("pretrain", "sample", "--output", tmp_path / "out", *arguments)
+    assert result.exit_code == 0, result.stderr
+    reference = SentimentPipeline.from_pretrained()
+    config = read_config(tmp_path / "out")
+    assert (config.vocab_size, config.hidden_size) == (30_000, reference.config.hidden_size)
+    assert (tmp_path / "out/tokenizer.json").read_bytes() == (
+        REFERENCE_FOLDER / "tokenizer.json"
+    ).read_bytes()
+    fresh = LSTMClassifier(config)
+    read_encoder(tmp_path / "out", fresh)
+    assert torch.allclose(fresh.embedding.weight, reference.network.embedding.weight, atol=2e-3)
+    assert torch.allclose(fresh.lstm.weight_hh_l0, reference.network.lstm.weight_hh_l0, atol=2e-3)
+    record = json.loads((tmp_path / "out/training.json").read_text())
+    assert record["arguments"]["init_from"] == "reference"
+
+
 def test_training_from_a_checkpoint_keeps_its_head_for_the_same_labels(tmp_path):
     reference = SentimentPipeline.from_pretrained()
     pipe = train("sample", tmp_path / "a", init_from="reference", learning_rate=1e-9, **SMALL)
@@ -133,6 +151,20 @@ def test_a_finished_pretraining_is_not_repeated(encoder, run):
         (("train", "sample", "--output", "out", "--init-from", "nothing"), "nothing"),
         (
             ("train", "sample", "--output", "out", "--init-from", "reference", "--vocab-size", "9"),
+            "--vocab-size",
+        ),
+        (("pretrain", "sample", "--output", "out", "--init-from", "nothing"), "nothing"),
+        (
+            (
+                "pretrain",
+                "sample",
+                "--output",
+                "out",
+                "--init-from",
+                "reference",
+                "--vocab-size",
+                "9",
+            ),
             "--vocab-size",
         ),
     ],
