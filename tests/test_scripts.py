@@ -144,3 +144,20 @@ def test_annotate_with_ray_refuses_what_is_there(tmp_path, many_rows):
     done = run_script("annotate_with_ray.py", many_rows, "labelled", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.strip().splitlines()[-1].startswith("error: labelled is there already")
+
+
+@pytest.mark.slow
+def test_few_labels_writes_its_page(tmp_path, checkpoint):
+    arguments = ["--dataset", "sample", "--encoder", checkpoint, "--labels", 60]
+    arguments += ["--docs", tmp_path]
+    done = run_script("few_labels.py", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "few_labels.md").read_text()
+    row = next(line for line in page.splitlines() if line.startswith("| 60 |"))
+    accuracies = [float(cell) for cell in row.split("|")[2:4]]
+    assert len(accuracies) == 2
+    assert all(0 < accuracy < 1 for accuracy in accuracies)
+    assert (tmp_path / "few_labels.png").read_bytes().startswith(b"\x89PNG")
+    for way in (0, 1):
+        record = json.loads((tmp_path / f"runs/few/60-{way}/training.json").read_text())["data"]
+        assert record["train_rows"] + record["validation_rows"] == 60

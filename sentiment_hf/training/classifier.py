@@ -127,7 +127,7 @@ def train(
     texts = chain.from_iterable(split["text"] for split in splits)
     tokenizer, config = words_and_sizes(source, texts, settings, id2label=read.names)
     if epochs is None:
-        settings = with_enough_steps(settings, len(read.train))
+        settings = with_enough_steps(settings, sum(map(len, splits)))
     arguments = {
         "preset": preset,
         "init_from": None if init_from is None else model_name(init_from),
