@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["sentiment-hf", "datasets"]
+# dependencies = ["sentiment-hf", "datasets", "huggingface-hub"]
 # ///
 """Labels a data set with `datasets.map`: copy it, change what you need.
 
@@ -14,9 +14,13 @@ with parquet shards that go on after a crash, and parts for many machines.
 import argparse
 import sys
 
+from huggingface_hub import DatasetCard
+
 from sentiment_hf import SentimentPipeline
-from sentiment_hf.data import find_text_column, open_dataset
+from sentiment_hf.annotation import labelled_features
+from sentiment_hf.data import dataset_name, find_text_column, open_dataset
 from sentiment_hf.errors import run_script
+from sentiment_hf.hub import model_name
 
 
 def main() -> None:
@@ -38,6 +42,7 @@ def main() -> None:
         pipe.annotate,
         batched=True,
         fn_kwargs={"text_column": column},
+        features=labelled_features(pipe, first.features),
         num_proc=arguments.num_proc,
     )
 
@@ -46,6 +51,12 @@ def main() -> None:
         print(f"{name}: {len(split)} rows")
     if arguments.push_to:
         print(labelled.push_to_hub(arguments.push_to))
+        card = DatasetCard.load(arguments.push_to)
+        card.text = (
+            f"\nThe texts of `{dataset_name(arguments.dataset)}`, labelled by"
+            f" `{model_name(arguments.model or 'reference')}` (sha256 of its content: `{pipe.checksum()}`).\n"
+        )
+        card.push_to_hub(arguments.push_to, repo_type="dataset")
 
 
 if __name__ == "__main__":

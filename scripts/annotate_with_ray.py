@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.fs
 import pyarrow.parquet as pq
 import ray
 from datasets import Features
@@ -30,6 +31,7 @@ from sentiment_hf import SentimentPipeline
 from sentiment_hf.annotation import labelled_features, labelled_table
 from sentiment_hf.data import find_text_column, open_splits
 from sentiment_hf.errors import SentimentError, run_script
+from sentiment_hf.pipeline import SCORE_COLUMN
 
 ROWS_PER_BATCH = 4_096
 ROWS_PER_FILE = 20_000
@@ -42,7 +44,7 @@ class Annotator:
         self.pipe = SentimentPipeline.from_pretrained(model)
         self.text_column = text_column
         # With what the features are called, so that `load_dataset` knows the labels' names.
-        self.schema = labelled_features(self.pipe, features).arrow_schema
+        self.schema = features.arrow_schema
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         rows = labelled_table(self.pipe, rows, self.text_column)
@@ -69,11 +71,11 @@ def main() -> None:
     parser.add_argument("--actors", type=int, default=2)
     parser.add_argument("--gpus-per-actor", type=float, default=0)
     arguments = parser.parse_args()
-    if os.path.exists(arguments.output):
+    if is_there(arguments.output):
         raise SentimentError(f"{arguments.output} is there already; name another folder.")
 
     # Loaded here once: a mistake in the name is noticed before the actors start.
-    SentimentPipeline.from_pretrained(arguments.model)
+    pipe = SentimentPipeline.from_pretrained(arguments.model)
     if "RAY_ADDRESS" not in os.environ:
         # Reading and writing are tasks that need a processor beside those of the actors.
         processors = max(os.cpu_count() or 1, arguments.actors + 1)
@@ -82,6 +84,7 @@ def main() -> None:
     DataContext.get_current().execution_options.preserve_order = True
     rows, features = read(arguments.dataset, arguments.split)
     column = find_text_column(features, arguments.text_column)
+    features = labelled_features(pipe, features)
     model = arguments.model
     if model is not None and Path(model).is_dir():
         model = str(Path(model).resolve())  # Actors work in another folder.
@@ -95,6 +98,20 @@ def main() -> None:
         num_gpus=arguments.gpus_per_actor,
     )
     labelled.write_datasink(ParquetInOrder(arguments.output))
+    written = ray.data.read_parquet(arguments.output, columns=[SCORE_COLUMN])
+    counts = written.map_batches(count, batch_format="pyarrow").sum(["rows", "nulls"])
+    print(f"{counts['sum(rows)']} rows, {counts['sum(nulls)']} of them without a text")
+
+
+def is_there(output: str) -> bool:
+    if "://" not in output:
+        return os.path.exists(output)
+    system, path = pa.fs.FileSystem.from_uri(output)
+    return system.get_file_info(path).type != pa.fs.FileType.NotFound
+
+
+def count(rows: pa.Table) -> pa.Table:
+    return pa.table({"rows": [rows.num_rows], "nulls": [rows.column(SCORE_COLUMN).null_count]})
 
 
 def read(dataset: str, split: str) -> tuple[ray.data.Dataset, Features]:

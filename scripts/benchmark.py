@@ -533,7 +533,8 @@ Training over several processes or machines, with one process's loss curve at th
   free account's. 16 machines that stream 10,000 files each ask often enough to meet them: give
   every job a token, or fetch once with `hf download --repo-type dataset` to a disk that all see.
 - `--streaming` with `--shard-index` reads past the rows of earlier parts. Files on a disk that all
-  machines see, opened without `--streaming`, are reached at once.
+  machines see, opened without `--streaming`, are reached at once. Where the data set's card
+  does not say how many rows there are, every streaming part reads all of them to count them.
 - `train` holds the word ids of all its rows in memory, 4 bytes a word: 10 million reviews of 240
   words are 10 GB. For more rows, train on a sample (`--max-samples`) and label the rest.
 """

@@ -19,7 +19,7 @@ from datasets import Dataset
 
 from sentiment_hf import SentimentPipeline
 from sentiment_hf.data import find_text_column, open_dataset
-from sentiment_hf.errors import run_script
+from sentiment_hf.errors import SentimentError, run_script
 from sentiment_hf.tokenization import encode_texts
 
 
@@ -33,10 +33,15 @@ def main() -> None:
     parser.add_argument("--push-to", help="user/name: share the tokenized data set on the Hub")
     arguments = parser.parse_args()
 
+    if arguments.output.exists():
+        raise SentimentError(f"{arguments.output} is there already; name another folder.")
     tokenizer = SentimentPipeline.from_pretrained(arguments.model).tokenizer
     splits = open_dataset(arguments.dataset)
     first = next(iter(splits.values()))
     column = find_text_column(first.features, arguments.text_column)
+    for name in ("input_ids", "length"):
+        if name in first.features:
+            raise SentimentError(f"The data set has a column {name!r} already; rename it first.")
 
     def tokenize(batch: dict[str, list]) -> dict[str, list]:
         texts = [text or "" for text in batch[column]]

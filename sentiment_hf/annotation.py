@@ -7,6 +7,7 @@ same command goes on after the last whole shard, and what comes out is the same 
 import hashlib
 import logging
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,15 @@ from datasets import ClassLabel, Dataset, Features, IterableDataset, Value
 from tqdm.auto import tqdm
 
 from sentiment_hf.arguments import check_keywords, check_whole
-from sentiment_hf.data import ReadingOptions, dataset_name, find_text_column, open_splits
+from sentiment_hf.data import (
+    ReadingOptions,
+    dataset_name,
+    find_text_column,
+    open_splits,
+    reading_sentences,
+)
 from sentiment_hf.errors import SentimentError
-from sentiment_hf.files import read_json, write_json
+from sentiment_hf.files import made_folder, read_json, write_json
 from sentiment_hf.hardware import keep_few_shapes
 from sentiment_hf.hub import find_checkpoint, model_name, revision_of
 from sentiment_hf.pipeline import LABEL_COLUMN, SCORE_COLUMN, SentimentPipeline
@@ -100,20 +107,25 @@ def annotate(
         config=options.get("config"),
         revision=options.get("revision"),
     )
-    column = find_text_column(_features(next(iter(opened.values()))), options.get("text_column"))
-    totals = {name: _count(name, rows) for name, rows in opened.items()}
+    features = {name: _features(dataset, rows) for name, rows in opened.items()}
+    column = _text_column(features, options.get("text_column"))
+    totals = {name: _count(dataset, name, rows) for name, rows in opened.items()}
     if not sum(totals.values()):
         raise SentimentError(f"The data set {dataset} has no rows.")
     checkpoint = find_checkpoint(model)
     keep_few_shapes()
     pipe = SentimentPipeline.from_pretrained(checkpoint, device=device, dtype=dtype)
+    written = {name: labelled_features(pipe, kinds) for name, kinds in features.items()}
     work = _Work(
         pipe, folder, part, column, batch_size, {
             "dataset": dataset_name(dataset),
             "config": options.get("config"),
             "revision": options.get("revision"),
             "rows": totals,
-            "columns": {name: list(_features(rows)) for name, rows in opened.items()},
+            "columns": {
+                name: {column: str(kind) for column, kind in kinds.items()}
+                for name, kinds in features.items()
+            },
             "text_column": column,
             "model": "reference" if model is None else model_name(model),
             "model_revision": revision_of(checkpoint),
@@ -132,9 +144,14 @@ def annotate(
             disable=None if show_progress else True,
         )  # fmt: skip
         with progress:
-            for number, table in enumerate(_pieces(rows, own, rows_per_shard)):
+            if isinstance(rows, Dataset):
+                tables = _slices(rows, own, rows_per_shard)
+            else:
+                stream = rows.cast(features[name])
+                tables = _pieces(dataset, stream, own, rows_per_shard, own.stop == totals[name])
+            for number, table in enumerate(tables):
                 if not work.is_done(name, number, table):
-                    work.write(name, number, table, _features(rows))
+                    work.write(name, number, table, written[name])
                 progress.update(table.num_rows)
     if work.nulls:
         logger.warning("%d rows have no text: null for null.", work.nulls)
@@ -155,8 +172,25 @@ def records_of(folder: Path) -> list[dict[str, Any]]:
     return [read_json(path) for path in sorted(folder.glob("annotation-*.json"))]
 
 
+def damaged_shards(folder: Path) -> list[str]:
+    """The names of those shards that were written and are no longer there as they were."""
+    return [
+        name
+        for record in records_of(folder)
+        for name, shard in record["shards"].items()
+        if not _is_whole(folder / name, shard)
+    ]
+
+
 def labelled_features(pipe: SentimentPipeline, features: Features) -> Features:
-    """The columns of a data set and the two that are added."""
+    """The columns of a data set and the two that are added.
+
+    Raises:
+        SentimentError: it has one of the two already.
+    """
+    for name in (LABEL_COLUMN, SCORE_COLUMN):
+        if name in features:
+            raise SentimentError(f"The data set has a column {name!r} already; rename it first.")
     return Features({
         **features,
         LABEL_COLUMN: ClassLabel(names=pipe.label_names),
@@ -210,14 +244,18 @@ class _Work:
         if path.exists():
             self.shards = read_json(path)["shards"]
             logger.info("Going on: %d shards are there already.", len(self.shards))
-        elif self.folder.is_dir():
-            names = {path.name for path in self.folder.iterdir()}
-            if foreign := [n for n in names if n != "data" and not n.startswith("annotation-")]:
-                raise SentimentError(
-                    f"The folder {self.folder} holds something else ({foreign[0]!r}); name another."
-                )
-        (self.folder / "data").mkdir(parents=True, exist_ok=True)
+        else:
+            self._refuse_foreign(self.folder, r"data|annotation-.*")
+        self._refuse_foreign(self.folder / "data", r".+-\d{5}-of-\d{5}-\d{5}\.parquet(\.new)?")
+        made_folder(self.folder / "data")
         self._note()
+
+    def _refuse_foreign(self, folder: Path, ours: str) -> None:
+        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+            if not re.fullmatch(ours, path.name):
+                raise SentimentError(
+                    f"The folder {folder} holds something else ({path.name!r}); name another."
+                )
 
     def _compare(self, record: Path) -> None:
         there = read_json(record).get("identity", {})
@@ -237,18 +275,17 @@ class _Work:
         """Whether a shard is there and still what was written.
 
         Raises:
-            SentimentError: it was written from other texts.
+            SentimentError: it was written from other rows.
         """
         name = self.part.shard(split, number)
         if name not in self.shards:
             return False
-        if self.shards[name]["texts_sha256"] != self._texts_sha256(table):
+        if self.shards[name]["rows_sha256"] != _rows_sha256(table):
             raise SentimentError(
-                f"The texts of {name} in {self.folder} are no longer those of the data set; name"
+                f"The rows of {name} in {self.folder} are no longer those of the data set; name"
                 " another folder."
             )
-        path = self.folder / name
-        if path.exists() and _sha256(path) == self.shards[name]["sha256"]:
+        if _is_whole(self.folder / name, self.shards[name]):
             return True
         logger.warning("%s is not what was written; it is made again.", name)
         return False
@@ -261,12 +298,11 @@ class _Work:
             )
             for start in slices
         )
-        kinds = labelled_features(self.pipe, features)
         name = self.part.shard(split, number)
         path = self.folder / name
         temporary = path.with_name(path.name + ".new")
         try:
-            Dataset(labelled.cast(kinds.arrow_schema)).to_parquet(temporary)
+            Dataset(labelled.cast(features.arrow_schema)).to_parquet(temporary)
             checksum = _sha256(temporary)
             os.replace(temporary, path)
         finally:
@@ -274,7 +310,7 @@ class _Work:
         self.shards[name] = {
             "rows": table.num_rows,
             "nulls": labelled.column(SCORE_COLUMN).null_count,
-            "texts_sha256": self._texts_sha256(table),
+            "rows_sha256": _rows_sha256(table),
             "sha256": checksum,
         }
         self._note()
@@ -284,51 +320,84 @@ class _Work:
             self.folder / self.part.record(), {"identity": self.identity, "shards": self.shards}
         )
 
-    def _texts_sha256(self, table: pa.Table) -> str:
-        digest = hashlib.sha256()
-        for text in table.column(self.column).to_pylist():
-            content = b"" if text is None else text.encode("utf-8", "surrogatepass")
-            digest.update(b"%d " % (-1 if text is None else len(content)) + content)
-        return digest.hexdigest()
 
-
-def _features(rows: Dataset | IterableDataset) -> Features:
-    features = rows.features
-    if features is None:  # A stream of files that do not say what they hold.
+def _features(dataset: str | Path, rows: Dataset | IterableDataset) -> Features:
+    if rows.features is not None:
+        return rows.features
+    # A stream of files that do not say what they hold: a few rows show it.
+    with reading_sentences(dataset):
         features = rows._resolve_features().features
-    for name in (LABEL_COLUMN, SCORE_COLUMN):
-        if name in features:
-            raise SentimentError(f"The data set has a column {name!r} already; rename it first.")
-    return features
+    # A column of which these rows are null may hold texts further on.
+    null, text = Value("null"), Value("string")
+    return Features({name: text if kind == null else kind for name, kind in features.items()})
 
 
-def _count(name: str, rows: Dataset | IterableDataset) -> int:
+def _text_column(features: dict[str, Features], named: str | None) -> str:
+    """The column of texts, the same in every split."""
+    # A column that was named holds the texts, even if it is called as labels are.
+    options = {} if named is None else {"labels": ()}
+    column = find_text_column(next(iter(features.values())), named, **options)
+    for kinds in features.values():
+        find_text_column(kinds, column, ())
+    return column
+
+
+def _count(dataset: str | Path, name: str, rows: Dataset | IterableDataset) -> int:
     if isinstance(rows, Dataset):
         return len(rows)
     splits = rows.info.splits or {}
     if name in splits and splits[name].num_examples:
         return int(splits[name].num_examples)
-    return sum(table.num_rows for table in rows.with_format("arrow").iter(ROWS_AT_ONCE))
+    with reading_sentences(dataset):
+        return sum(table.num_rows for table in rows.with_format("arrow").iter(ROWS_AT_ONCE))
 
 
-def _pieces(rows: Dataset | IterableDataset, own: range, size: int) -> Iterator[pa.Table]:
+def _slices(rows: Dataset, own: range, size: int) -> Iterator[pa.Table]:
     """The rows of a part as Arrow tables of `size` rows, the last one shorter."""
-    if isinstance(rows, Dataset):
-        arrow = rows.with_format("arrow")
-        for start in range(own.start, own.stop, size):
-            yield arrow[start : min(start + size, own.stop)]
-        return
+    arrow = rows.with_format("arrow")
+    for start in range(own.start, own.stop, size):
+        yield arrow[start : min(start + size, own.stop)]
+
+
+def _pieces(
+    dataset: str | Path, rows: IterableDataset, own: range, size: int, last: bool
+) -> Iterator[pa.Table]:
+    """The same of a stream; the last part looks whether more rows come than the card says."""
+    stream = rows.skip(own.start)
+    stream = (stream if last else stream.take(len(own))).with_format("arrow")
     held: list[pa.Table] = []
-    count = 0
-    for read in rows.skip(own.start).take(len(own)).with_format("arrow").iter(ROWS_AT_ONCE):
-        rest = read
-        while count + rest.num_rows >= size:
-            yield pa.concat_tables([*held, rest.slice(0, size - count)])
-            rest, held, count = rest.slice(size - count), [], 0
-        held.append(rest)
-        count += rest.num_rows
+    count = seen = 0
+    with reading_sentences(dataset):
+        for read in stream.iter(ROWS_AT_ONCE):
+            seen += read.num_rows
+            if seen > len(own):
+                break
+            rest = read
+            while count + rest.num_rows >= size:
+                yield pa.concat_tables([*held, rest.slice(0, size - count)])
+                rest, held, count = rest.slice(size - count), [], 0
+            held.append(rest)
+            count += rest.num_rows
+    if seen != len(own):
+        raise SentimentError(
+            f"The data set {dataset} has {'more' if seen > len(own) else 'fewer'} rows than its"
+            " card says (num_examples); correct the card or take it away."
+        )
     if count:
         yield pa.concat_tables(held)
+
+
+def _rows_sha256(table: pa.Table) -> str:
+    """Of the values of all columns, however the table is cut into chunks."""
+    digest = hashlib.sha256()
+    for start in range(0, table.num_rows, ROWS_AT_ONCE):
+        values = table.slice(start, ROWS_AT_ONCE).to_pydict()
+        digest.update(repr(values).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def _is_whole(path: Path, shard: dict[str, Any]) -> bool:
+    return path.exists() and _sha256(path) == shard["sha256"]
 
 
 def _sha256(path: Path) -> str:

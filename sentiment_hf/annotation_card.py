@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sentiment_hf.annotation import count_written, records_of
+from sentiment_hf.annotation import count_written, damaged_shards, records_of
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.hub import LIBRARY, usable_token
 from sentiment_hf.hub_errors import HUB_TIMEOUT_SECONDS, hub_sentences
@@ -48,6 +48,10 @@ def push_annotation(folder: Path, repo_id: str, token: str | None = None) -> str
             f"{counts['rows']} of {sum(identity['rows'].values())} rows are labelled; run the same"
             " command again."
         )
+    if damaged := damaged_shards(folder):
+        raise SentimentError(
+            f"{damaged[0]} is not what was written; run the command of its part again."
+        )
     configs = [
         {"split": name, "path": f"data/{name}-*.parquet"}
         for name, count in identity["rows"].items()
@@ -74,8 +78,7 @@ def push_annotation(folder: Path, repo_id: str, token: str | None = None) -> str
             version=__version__,
             checksum=identity["model_checksum"],
         )
-        files = sorted((folder / "data").glob("*.parquet"))
-        names = {f"data/{path.name}": path for path in files}
+        names = {name: folder / name for record in records for name in record["shards"]}
         stale = [
             s.rfilename for s in info.siblings or []
             if s.rfilename.startswith("data/") and s.rfilename not in names

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,17 +52,21 @@ class Batch:
         attention_mask: `(batch, seq)`, true where a word stands.
         labels: target probabilities, `(batch,)` of the second of two labels or
             `(batch, num_labels)`; None for text without labels.
+        share: what the mean over these rows counts in the mean over those of all processes,
+            times their number: 1 unless they have more or less to do.
     """
 
     input_ids: Tensor
     attention_mask: Tensor
     labels: Tensor | None = None
+    share: float = 1.0
 
     def to(self, device: torch.device) -> "Batch":
-        return Batch(
-            self.input_ids.to(device, non_blocking=True),
-            self.attention_mask.to(device, non_blocking=True),
-            None if self.labels is None else self.labels.to(device, non_blocking=True),
+        return replace(
+            self,
+            input_ids=self.input_ids.to(device, non_blocking=True),
+            attention_mask=self.attention_mask.to(device, non_blocking=True),
+            labels=None if self.labels is None else self.labels.to(device, non_blocking=True),
         )
 
 
@@ -136,6 +140,7 @@ class TrainingBatches:
         crop_share: this share of the rows shows a random piece of its text instead, so that
             the network also learns to judge a sentence or two.
         rank, world: this process and how many there are; each takes its part of every batch.
+        by_words: an objective's mean is one over guessed words (all but one of a row), not rows.
     """
 
     SHORTEST_CROP = 8
@@ -150,6 +155,7 @@ class TrainingBatches:
         seed: int = 0,
         rank: int = 0,
         world: int = 1,
+        by_words: bool = False,
     ) -> None:
         self.rows = rows
         self.batch_size = batch_size
@@ -158,6 +164,7 @@ class TrainingBatches:
         self.seed = seed
         self.rank = rank
         self.world = world
+        self.by_words = by_words
 
     def __len__(self) -> int:
         return math.ceil(len(self.rows) / self.batch_size)
@@ -194,7 +201,12 @@ class TrainingBatches:
             ids = self.rows[row]
             texts.append(self._crop(ids, chance) if crop else cut(ids, self.max_length))
         labels = self.rows.labels
-        return make_batch(texts, None if labels is None else labels[rows[mine]])
+        batch = make_batch(texts, None if labels is None else labels[rows[mine]])
+        if self.world == 1:
+            return batch
+        counts = self.rows.lengths[rows] - 1 if self.by_words else np.ones(len(rows))
+        own = counts[self.rank :: self.world].sum()
+        return replace(batch, share=float(own * self.world / counts.sum()))
 
     def _crop(self, ids: np.ndarray, chance: np.ndarray) -> np.ndarray:
         longest = min(len(ids), self.max_length or len(ids))

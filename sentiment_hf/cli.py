@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from sentiment_hf.errors import SentimentError
+from sentiment_hf.errors import SentimentError, told
 from sentiment_hf.version import __version__
 
 LINES_AT_ONCE = 4096
@@ -34,18 +34,11 @@ class _SentenceGroup(click.Group):
             message = error.format_message()
             if isinstance(error, click.NoSuchOption):
                 message += " A text that begins with '-' goes after '--'."
-            _fail(message, 2)
-        except SentimentError as error:
-            _fail(str(error), error.exit_status)
-        except (KeyboardInterrupt, click.Abort):
-            _fail("interrupted", 130)
-        except OSError as error:
-            place = f": {Path(error.filename).name}" if isinstance(error.filename, str) else ""
-            _fail(f"{error.strerror or error}{place}", 1)
-        except Exception as error:
-            if os.environ.get("SENTIMENT_HF_DEBUG"):
-                raise
-            _fail(f"{type(error).__name__}: {error}", 1)
+            _fail(" ".join(message.split()), 2)
+        except click.Abort:
+            _fail(*told(KeyboardInterrupt()))
+        except (Exception, KeyboardInterrupt) as error:
+            _fail(*told(error))
 
 
 def _say(line: str) -> None:
@@ -58,8 +51,7 @@ def _say(line: str) -> None:
 
 
 def _fail(message: str, exit_status: int) -> None:
-    sentence = " ".join(message.split())
-    click.echo(f"error: {sentence}", err=True)
+    click.echo(f"error: {message}", err=True)
     sys.exit(exit_status)
 
 
@@ -200,9 +192,11 @@ def train(
 
     with _kept_when_interrupted(output):
         run(dataset, output, show_progress=not quiet, **options)
+    if not _is_first_process():
+        return
     _say_trained(output, "validation_accuracy", as_json)
     if push_to:
-        _push(output, push_to)
+        _push(output, push_to, as_json)
 
 
 @contextmanager
@@ -225,17 +219,20 @@ def _say_trained(output: Path, figure: str, as_json: bool) -> None:
     from sentiment_hf.checkpoint import TRAINING_FILE
     from sentiment_hf.files import read_json
 
-    if not _is_first_process():
-        return
     record = read_json(output / TRAINING_FILE)
     shown = f"{output}\t{figure.replace('_', ' ')} {record[figure]:.4f}"
     _say(json.dumps(record) if as_json else shown)
 
 
-def _push(folder: Path, repo_id: str, **options: Any) -> None:
+def _push(folder: Path, repo_id: str, as_json: bool = False, **options: Any) -> None:
     from sentiment_hf.sharing import push_folder
 
-    _say(push_folder(folder, repo_id, **options))
+    _say_address(push_folder(folder, repo_id, **options), as_json)
+
+
+def _say_address(url: str, as_json: bool) -> None:
+    """Where something was pushed; on stdout only where that is not one JSON object."""
+    click.echo(url, err=True) if as_json else _say(url)
 
 
 @main.command()
@@ -276,7 +273,8 @@ def pretrain(
     names = [name.strip() for name in splits.split(",")] if splits else None
     with _kept_when_interrupted(output):
         run(dataset, output, splits=names, show_progress=not quiet, **options)
-    _say_trained(output, "perplexity", as_json)
+    if _is_first_process():
+        _say_trained(output, "perplexity", as_json)
 
 
 @main.command()
@@ -320,7 +318,7 @@ def annotate(
     if push_to:
         from sentiment_hf.annotation_card import push_annotation
 
-        _say(push_annotation(written, push_to))
+        _say_address(push_annotation(written, push_to), as_json)
 
 
 @main.command()

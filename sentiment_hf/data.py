@@ -8,7 +8,8 @@ import errno
 import logging
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict, Unpack
 
@@ -24,7 +25,7 @@ from datasets import (
     load_dataset,
     load_from_disk,
 )
-from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
+from datasets.exceptions import DatasetsError
 
 from sentiment_hf.arguments import check_keywords, check_whole
 from sentiment_hf.errors import SentimentError
@@ -168,7 +169,7 @@ def open_dataset(
         _refuse_option("revision", revision, name)
         if name == "sample" or not path.is_dir():
             _refuse_option("config", config, name)
-    try:
+    with reading_sentences(name):
         if name == "sample":
             files = {split: str(SAMPLE_FOLDER / f"{split}.jsonl") for split in ("train", "test")}
             features = Features(
@@ -194,6 +195,13 @@ def open_dataset(
             raise SentimentError(f"The data set {name!r} does not exist: no such file or folder.")
         _ask_hub_for(name, revision)
         return load_dataset(name, config, revision=revision, streaming=streaming)
+
+
+@contextmanager
+def reading_sentences(name: str | Path) -> Iterator[None]:
+    """What `datasets` raises while it opens or streams a data set becomes a sentence."""
+    try:
+        yield
     except ConnectionError as error:
         raise SentimentError(
             f"The data set {name!r} is not in the cache and the Hub cannot be reached;"
@@ -202,15 +210,16 @@ def open_dataset(
         ) from error
     except IndexError:  # A saved data set of no rows has no tables either.
         raise SentimentError(f"The data set {name} has no rows.") from None
-    except (DatasetGenerationError, DatasetNotFoundError, ValueError, FileNotFoundError) as error:
+    except (DatasetsError, ValueError, FileNotFoundError) as error:
         cause = error.__cause__
         if isinstance(cause, OSError) and cause.errno in FULL_DISK:
             raise cause from None
         if "corresponds to no data" in str(error):
             raise SentimentError(f"The data set {name} has no rows.") from None
-        if isinstance(cause, UnicodeDecodeError):
+        decoding = error if isinstance(error, UnicodeDecodeError) else cause
+        if isinstance(decoding, UnicodeDecodeError):
             raise SentimentError(
-                f"The data set {name} is not in UTF-8 ({cause.reason} at byte {cause.start});"
+                f"The data set {name} is not in UTF-8 ({decoding.reason} at byte {decoding.start});"
                 " save it in that encoding."
             ) from error
         reason = str(cause or error).strip().splitlines()

@@ -229,6 +229,110 @@ def test_texts_that_changed_between_runs_are_noticed(labelled, rows, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda split: split.map(lambda row: {"id": row["id"] + 100}), ["no longer"]),
+        (lambda split: split.cast_column("id", Value("string")), ["columns"]),
+    ],
+    ids=["another value", "another type"],
+)
+def test_other_columns_that_changed_between_runs_are_noticed(
+    labelled, rows, tmp_path, change, words
+):
+    labelled()
+    for name in ("train", "test"):
+        path = str(rows / f"{name}.parquet")
+        change(Dataset.from_parquet(path)).to_parquet(path)
+    result = labelled()
+    assert result.exit_code == 2
+    assert all(word in result.stderr for word in words), result.stderr
+
+
+def count_in_card(rows, count):
+    """A card that says how many rows there are, as `push_to_hub` writes it."""
+    (rows / "test.parquet").unlink()
+    (rows / "README.md").write_text(
+        f"---\ndataset_info:\n  splits:\n  - name: train\n    num_examples: {count}\n---\n"
+    )
+
+
+@pytest.mark.parametrize(("said", "words"), [(69, "more rows"), (71, "fewer rows")])
+@pytest.mark.parametrize("parts", [1, 3])
+def test_a_card_that_counts_wrongly_loses_no_row_in_silence(labelled, rows, said, words, parts):
+    count_in_card(rows, said)
+    results = [
+        labelled("--streaming", "--num-shards", parts, "--shard-index", index)
+        for index in range(parts)
+    ]
+    assert [result.exit_code for result in results] == [0] * (parts - 1) + [2]
+    assert words in results[-1].stderr
+
+
+def test_a_card_that_counts_rightly_is_believed(labelled, rows, tmp_path):
+    count_in_card(rows, 70)
+    assert labelled("--streaming", "--rows-per-shard", 16).exit_code == 0
+    assert list(read(tmp_path / "out")["train"]["id"]) == list(range(70))
+
+
+def test_more_parts_than_rows(labelled, tmp_path):
+    (tmp_path / "two.csv").write_text("body\ngood\nbad\n")
+    for index in range(3):
+        parts = ["--num-shards", 3, "--shard-index", index]
+        assert labelled(*parts, dataset=tmp_path / "two.csv").exit_code == 0
+    assert list(read(tmp_path / "out")["train"]["body"]) == ["good", "bad"]
+
+
+def test_a_stream_whose_first_texts_are_null(labelled, tmp_path):
+    (tmp_path / "late.csv").write_text("n,body\n" + "1,\n" * 30 + "2,good\n")
+    result = labelled("--streaming", dataset=tmp_path / "late.csv")
+    assert result.exit_code == 0, result.stderr
+    assert list(read(tmp_path / "out")["train"]["body"]) == [None] * 30 + ["good"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"body\n" + "sch\u00f6n\n".encode("latin-1"), "UTF-8"),
+        (b"body\ngood\nbad,1,2\n", "could not be read"),
+    ],
+    ids=["another encoding", "a row of more columns"],
+)
+def test_a_stream_that_cannot_be_read_is_one_sentence(labelled, tmp_path, content, words):
+    (tmp_path / "bad.csv").write_bytes(content)
+    result = labelled("--streaming", dataset=tmp_path / "bad.csv")
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_every_split_needs_the_column(labelled, rows, tmp_path):
+    folder = tmp_path / "uneven"
+    DatasetDict(
+        train=Dataset.from_dict({"body": ["good"]}), test=Dataset.from_dict({"text": ["good"]})
+    ).save_to_disk(folder)
+    result = labelled(dataset=folder)
+    assert result.exit_code == 2
+    assert "'body'" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_named_column_may_be_called_as_labels_are(run, checkpoint, tmp_path):
+    (tmp_path / "my.csv").write_text("target,text\ngood,bad\n")
+    arguments = ["--output", tmp_path / "out", "--model", checkpoint, "--text-column", "target"]
+    assert run("annotate", tmp_path / "my.csv", *arguments).exit_code == 0
+    record = json.loads((tmp_path / "out/annotation-00000-of-00001.json").read_text())
+    assert record["identity"]["text_column"] == "target"
+
+
+def test_a_file_in_the_place_of_the_folder(labelled, tmp_path):
+    (tmp_path / "out").write_text("precious")
+    result = labelled()
+    assert result.exit_code == 2
+    assert "leads to a file" in result.stderr
+    assert (tmp_path / "out").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
     ("options", "words"),
     [
         (["--text-column", "nothing"], ["'nothing'", "body"]),
@@ -268,6 +372,16 @@ def test_a_folder_of_other_things_is_refused(labelled, tmp_path):
     (tmp_path / "out/notes.txt").write_text("precious")
     assert labelled().exit_code == 2
     assert contents(tmp_path / "out") == {"notes.txt": b"precious"}
+
+
+@pytest.mark.parametrize("name", ["diary.parquet", "train-00000-of-00001.parquet"])
+def test_foreign_files_among_the_shards_are_refused(labelled, tmp_path, name):
+    (tmp_path / "out/data").mkdir(parents=True)
+    (tmp_path / "out/data" / name).write_bytes(b"precious")
+    result = labelled()
+    assert result.exit_code == 2
+    assert name in result.stderr
+    assert contents(tmp_path / "out") == {name: b"precious"}
 
 
 def test_a_full_disk_is_a_sentence_and_the_same_command_goes_on(labelled, tmp_path, monkeypatch):
@@ -405,6 +519,37 @@ class TestSharing:
         assert labelled(*parts[1], "--push-to", "ann/labelled").exit_code == 0
         found = load_dataset("ann/labelled", cache_dir=str(tmp_path / "cache"))
         assert list(found["train"]["id"]) == list(range(70))
+
+    def test_a_shard_that_is_missing_is_not_passed_over(self, hub, labelled, tmp_path):
+        parts = [["--num-shards", 2, "--shard-index", i] for i in (0, 1)]
+        assert [labelled(*part).exit_code for part in parts] == [0, 0]
+        lost = "train-00000-of-00002-00000.parquet"
+        (tmp_path / "out/data" / lost).unlink()
+        result = labelled(*parts[1], "--push-to", "ann/labelled")
+        assert result.exit_code == 2
+        assert lost in result.stderr
+        assert labelled(*parts[0], "--push-to", "ann/labelled").exit_code == 0
+
+    def test_json_stays_one_object(self, hub, labelled):
+        result = labelled("--push-to", "ann/labelled", "--json")
+        assert json.loads(result.stdout)["rows"] == 90
+        assert f"{hub.endpoint}/datasets/ann/labelled" in result.stderr
+
+    def test_the_map_script_shares_with_a_card_that_names_its_model(
+        self, hub, checkpoint, tmp_path
+    ):
+        script = Path(__file__).parent.parent / "scripts/annotate_dataset.py"
+        arguments = ["sample", "labelled", "--model", checkpoint, "--push-to", "ann/mapped"]
+        done = subprocess.run(
+            [sys.executable, script, *map(str, arguments)],
+            cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        card = hub.files("ann/mapped", repo_type="dataset")["README.md"].decode()
+        assert "dataset_info:" in card
+        assert "labelled by `checkpoint` (sha256 of its content: `" in card
+        found = load_dataset("ann/mapped", split="test", cache_dir=str(tmp_path / "cache"))
+        assert found.features["predicted_label"].names == ["neg", "pos"]
 
     def test_a_model_of_the_hub_is_named_with_its_commit(
         self, hub, run, rows, checkpoint, tmp_path

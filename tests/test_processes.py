@@ -43,7 +43,9 @@ off = {"dropout": 0.0, "embedding_dropout": 0.0, "word_dropout": 0.0}
 for name, preset in presets.PRESETS.items():
     presets.PRESETS[name] = replace(preset, network={**preset.network, **off})
 presets.PRETRAINING = replace(
-    presets.PRETRAINING, network={**presets.PRETRAINING.network, **off, "hidden_size": 32}
+    presets.PRETRAINING,
+    network={**presets.PRETRAINING.network, **off, "hidden_size": 32},
+    candidates=None,  # Each process would sample words of its own.
 )
 from sentiment_hf.cli import main
 main()
@@ -72,12 +74,9 @@ def test_two_processes_walk_the_way_of_one(tmp_path, command):
     for entry, other in zip(one, two, strict=True):
         for key in entry:
             if key != "seconds":
-                # The language model samples its words anew in each process.
-                near = 0.05 if command == "pretrain" else 2e-3
-                assert other[key] == pytest.approx(entry[key], rel=near), key
-    if command == "train":
-        for name, value in weights.items():
-            assert (value.float() - weights_of_two[name].float()).abs().max() < 0.02, name
+                assert other[key] == pytest.approx(entry[key], rel=1e-4), key
+    for name, value in weights.items():
+        assert (value.float() - weights_of_two[name].float()).abs().max() < 2e-3, name
 
 
 @pytest.mark.slow

@@ -37,8 +37,35 @@ def test_annotate_dataset(tmp_path, checkpoint, options):
     assert done.stdout == "train: 15 rows\n"
     rows = load_from_disk(tmp_path / "out")["train"]
     assert rows.column_names == ["body", "n", "predicted_label", "predicted_score"]
+    assert rows.features["predicted_label"].names == ["neg", "pos"]
     assert rows["predicted_label"][1] is None
-    assert rows["predicted_label"][0] in ("neg", "pos")
+    assert rows["predicted_label"][0] in (0, 1)
+
+
+@pytest.mark.parametrize("name", ["annotate_dataset.py", "tokenize_dataset.py"])
+def test_what_is_there_is_not_overwritten(tmp_path, checkpoint, name):
+    (tmp_path / "my.csv").write_text("text\ngood\nbad\n")
+    assert run_script(name, "my.csv", "out", "--model", checkpoint, cwd=tmp_path).returncode == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")}
+    again = run_script(name, "out", "again", "--model", checkpoint, cwd=tmp_path)
+    assert again.returncode == 2
+    assert "already" in again.stderr
+    if name == "tokenize_dataset.py":
+        once_more = run_script(name, "sample", "out", "--model", checkpoint, cwd=tmp_path)
+        assert once_more.returncode == 2
+        assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")} == before
+
+
+def test_a_full_disk_is_one_sentence(tmp_path, checkpoint):
+    script = SCRIPTS / "tokenize_dataset.py"
+    command = f"ulimit -f 20; exec {sys.executable} {script} sample out --model {checkpoint}"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=100,
+        check=False, env={**os.environ, "HF_DATASETS_CACHE": str(tmp_path / "cache")},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in done.stderr
 
 
 def test_its_own_metadata_names_what_it_needs():
@@ -111,11 +138,11 @@ def test_annotate_with_ray(tmp_path, checkpoint, many_rows, killed):
     environment = {**os.environ, "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
     command = [sys.executable, SCRIPTS / "annotate_with_ray.py", *arguments]
     with subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as running:
         if killed:
             os.kill(an_actor_of(running.pid), signal.SIGKILL)
-        _, said = running.communicate(timeout=200)
+        counted, said = running.communicate(timeout=200)
     assert running.returncode == 0, said.decode()
     rows = load_dataset(str(tmp_path / "labelled"), split="train")
     assert rows["n"][:] == list(range(45_000))
@@ -123,6 +150,8 @@ def test_annotate_with_ray(tmp_path, checkpoint, many_rows, killed):
     ids, scores = expected_answers(rows["review"][:], checkpoint)
     assert rows["predicted_label"][:] == ids
     assert rows["predicted_score"][:] == scores
+    assert len(list((tmp_path / "labelled").iterdir())) == 2
+    assert counted.decode().strip() == "45000 rows, 464 of them without a text"
 
 
 def an_actor_of(pid):
@@ -141,9 +170,10 @@ def an_actor_of(pid):
 def test_annotate_with_ray_refuses_what_is_there(tmp_path, many_rows):
     pytest.importorskip("ray")
     (tmp_path / "labelled").mkdir()
-    done = run_script("annotate_with_ray.py", many_rows, "labelled", cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.strip().splitlines()[-1].startswith("error: labelled is there already")
+    for output in ("labelled", (tmp_path / "labelled").as_uri()):
+        done = run_script("annotate_with_ray.py", many_rows, output, cwd=tmp_path)
+        assert done.returncode == 2
+        assert done.stderr.strip().splitlines()[-1].startswith(f"error: {output} is there already")
 
 
 @pytest.mark.slow

@@ -82,7 +82,7 @@ class _Step(nn.Module):
 
     def forward(self, batches: list[Batch]) -> Tensor:
         losses = [
-            task.weight * task.objective(self.model, batch)
+            task.weight * batch.share * task.objective(self.model, batch)
             for task, batch in zip(self.tasks, batches, strict=True)
         ]
         return torch.stack(losses).sum()

@@ -134,14 +134,14 @@ class Pretraining:
     Attributes:
         network: the fields of `LSTMConfig` that differ from its defaults.
         window: gradients go back at most that many words: longer texts are cut into pieces.
-        candidates: words that a CPU samples for the softmax; a GPU computes all of them.
+        candidates: words that a CPU samples for the softmax, None for all; a GPU computes all.
     """
 
     network: dict[str, Any]
     loop: LoopSettings
     batch_size: int
     window: int
-    candidates: int
+    candidates: int | None
     vocab_size: int = DEFAULT_VOCAB_SIZE
 
 

@@ -181,6 +181,7 @@ def _batches(
         seed=seed,
         rank=accelerator.process_index if accelerator else 0,
         world=accelerator.num_processes if accelerator else 1,
+        by_words=True,
     )
 
 
