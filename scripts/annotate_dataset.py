@@ -54,7 +54,8 @@ def main() -> None:
         card = DatasetCard.load(arguments.push_to)
         card.text = (
             f"\nThe texts of `{dataset_name(arguments.dataset)}`, labelled by"
-            f" `{model_name(arguments.model or 'reference')}` (sha256 of its content: `{pipe.checksum()}`).\n"
+            f" `{model_name(arguments.model or 'reference')}` (sha256 of its content:"
+            f" `{pipe.checksum()}`).\n"
         )
         card.push_to_hub(arguments.push_to, repo_type="dataset")
 
