@@ -67,6 +67,8 @@ def main() -> None:
     # Child processes first: their memory and time owe nothing to what this one holds.
     counts = [arguments.rows // 100, arguments.rows // 10, arguments.rows]
     growth = [annotation(reviews["train"], count) for count in counts]
+    has_gpu = torch.cuda.is_available()
+    on_gpu = annotation(reviews["train"], arguments.rows, "cuda") if has_gpu else None
     sections = [
         cold_start(arguments.repeats),
         growing(growth, training_memory(arguments.dataset), arguments.docs),
@@ -77,7 +79,9 @@ def main() -> None:
     write(arguments.docs / "benchmarks.md", "Benchmarks", [
         "Ratios are within this one run.", "", *chain.from_iterable(sections),
     ])  # fmt: skip
-    write(arguments.docs / "scaling.md", "Data sets of any size", ["", *scaling(growth[-1])])
+    write(
+        arguments.docs / "scaling.md", "Data sets of any size", ["", *scaling(growth[-1], on_gpu)]
+    )
 
 
 def write(path: Path, title: str, lines: list[str]) -> None:
@@ -252,7 +256,7 @@ def cold_start(repeats: int) -> list[str]:
     ]
 
 
-def annotation(rows: Dataset, count: int) -> tuple[int, Process, int]:
+def annotation(rows: Dataset, count: int, device: str = "cpu") -> tuple[int, Process, int]:
     """Rows, what `annotate --streaming` took for them, and the bytes that it wrote."""
     with tempfile.TemporaryDirectory() as work:
         path = Path(work) / "rows.parquet"
@@ -261,7 +265,7 @@ def annotation(rows: Dataset, count: int) -> tuple[int, Process, int]:
         output = Path(work) / "labelled"
         process = measured(
             "-m", "sentiment_hf.cli", "annotate", path, "--output", output, "--streaming",
-            "--dtype", "bfloat16", "--quiet",
+            "--dtype", "bfloat16", "--device", device, "--quiet",
         )  # fmt: skip
         return count, process, sum(p.stat().st_size for p in output.rglob("*.parquet"))
 
@@ -466,18 +470,23 @@ def where_the_time_goes(network: LSTMClassifier, batches: TrainingBatches) -> li
 # Ten million, a billion
 
 
-def scaling(largest: tuple[int, Process, int]) -> list[str]:
+def scaling(
+    largest: tuple[int, Process, int], on_gpu: tuple[int, Process, int] | None
+) -> list[str]:
     count, process, size = largest
     rate, bytes_a_row = count / process.seconds, size / count
-    rows: list[tuple[object, ...]] = [
-        ("rows", "1 machine", "16 machines", "parquet written", "--rows-per-shard", "shards")
-    ]
+    gpu_rate = None if on_gpu is None else on_gpu[0] / on_gpu[1].seconds
+    rows: list[tuple[object, ...]] = [(
+        "rows", "1 machine", "16 machines", "1 GPU",
+        "parquet written", "--rows-per-shard", "shards",
+    )]  # fmt: skip
     for total in (10_000_000, 1_000_000_000):
         per_shard = ROWS_PER_SHARD
         while total / per_shard > FILES_PER_FOLDER / 2:
             per_shard *= 10
         rows.append((
             f"{total:,}", hours(total / rate), hours(total / rate / 16),
+            "not measured" if gpu_rate is None else hours(total / gpu_rate),
             f"{total * bytes_a_row / 1e9:,.0f} GB", f"{per_shard:,}", f"{total // per_shard:,}",
         ))  # fmt: skip
     return SCALING.format(
@@ -485,6 +494,11 @@ def scaling(largest: tuple[int, Process, int]) -> list[str]:
         rate=f"{rate:,.0f}",
         count=f"{count:,}",
         threads=torch.get_num_threads(),
+        gpu=(
+            "No GPU was at hand;\non a machine with one, this script fills its column."
+            if gpu_rate is None
+            else f"On one\n{torch.cuda.get_device_name()} it labels {gpu_rate:,.0f} a second."
+        ),
     ).splitlines()
 
 
@@ -497,8 +511,7 @@ SCALING = """\
 The whole table follows from one measured figure: `annotate --streaming --dtype bfloat16` labels
 {rate} whole IMDB reviews a second with {threads} threads ({count} rows, start and parquet included;
 see [benchmarks](benchmarks.md), where the time grows in proportion to the rows). Parts share
-nothing, so 16 machines are taken as a sixteenth of the time. On a GPU nothing was measured yet:
-`--device cuda` and this script on such a machine give the figure.
+nothing, so 16 machines are taken as a sixteenth of the time. {gpu}
 
 ## What labelling costs
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from safetensors.torch import load_file
 
+from sentiment_hf import sharing
 from sentiment_hf.training import session
 
 OPTIONS = ("--epochs", "2", "--batch-size", "32", "--device", "cpu", "--dtype", "float32")
@@ -86,6 +87,19 @@ def test_several_processes_write_one_folder_and_say_one_result(launch, tmp_path)
     assert finished.stdout.count("validation accuracy") == 1
     assert len(history(tmp_path / "out")) == 2
     assert not (tmp_path / "out/training_state").exists()
+
+
+def test_of_several_processes_the_first_one_speaks_and_shares(run, tmp_path, monkeypatch):
+    pushed = []
+    monkeypatch.setattr(sharing, "push_folder", lambda *args: pushed.append(args) or "address")
+    monkeypatch.setattr(sharing, "check_address", lambda *_: None)
+    for rank, said in (("1", ""), ("0", "address")):
+        monkeypatch.setenv("RANK", rank)
+        options = ["--output", tmp_path / rank, "--push-to", "ann/small", *OPTIONS]
+        result = run("train", "sample", *options)
+        assert result.exit_code == 0, result.stderr
+        assert said in result.stdout
+        assert bool(result.stdout) == bool(pushed) == bool(said)
 
 
 def test_processes_that_do_not_see_each_other_stop(run, tmp_path, monkeypatch):
