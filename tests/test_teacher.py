@@ -9,7 +9,6 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from sentiment_hf import SentimentError
 from sentiment_hf.training import teacher as teaching
-from sentiment_hf.training.ngrams import NgramTeacher
 from sentiment_hf.training.rows import read_training_rows
 from sentiment_hf.training.teacher import TEACHER_SHARE, taught
 
@@ -161,43 +160,3 @@ def test_what_cannot_be_taught_is_one_sentence(reviews, tmp_path, run, options, 
 def test_sentences_end_where_a_reader_sees_their_end():
     parts = teaching.SENTENCE_END.split("Good! Bad?<br /><br />So so... Dr. No")
     assert [part for part in parts if part] == ["Good!", "Bad?", "So so...", "Dr.", "No"]
-
-
-def test_ngrams_learn_what_runs_of_words_say():
-    texts = ["not good", "good", "a good film", "not bad", "bad", "a bad film"] * 20
-    labels = np.array([0, 1, 1, 1, 0, 0] * 20, dtype=np.float32)
-    teacher = NgramTeacher(texts, labels, ["neg", "pos"])
-    answers = teacher.probabilities(["not good at all", "good!", "not bad", "bad", "xyz"])
-    assert answers.dtype == torch.float32
-    assert answers[:4].argmax(dim=1).tolist() == [0, 1, 1, 0]
-    assert answers.sum(dim=1).tolist() == pytest.approx([1] * 5)
-    assert answers[4].tolist() == pytest.approx([0.5, 0.5], abs=0.1)
-
-
-def test_ngrams_learn_from_soft_labels_and_from_three_classes():
-    texts = ["bad", "fair", "good"] * 9
-    soft = NgramTeacher(texts, np.array([0.1, 0.5, 0.8] * 9, dtype=np.float32), ["neg", "pos"])
-    answers = soft.probabilities(["bad", "fair", "good"])[:, 1]
-    assert answers.tolist() == pytest.approx([0.1, 0.5, 0.8], abs=0.05)
-    # The fourth label has no row of its own.
-    names = ["bad", "fair", "good", "never seen"]
-    hard = NgramTeacher(texts, np.eye(4, dtype=np.float32)[[0, 1, 2] * 9], names)
-    answers = hard.probabilities(["bad", "fair", "good"])
-    assert answers.argmax(dim=1).tolist() == [0, 1, 2]
-    assert answers.sum(dim=1).tolist() == pytest.approx([1] * 3)
-    assert answers[:, 3].max() < 0.01
-
-
-def test_ngrams_need_words():
-    with pytest.raises(SentimentError, match="no words"):
-        NgramTeacher(["...", "--"], np.array([0, 1], dtype=np.float32), ["neg", "pos"])
-
-
-def test_ngrams_teach_what_they_learnt_from_the_labelled_rows(reviews, tmp_path, run):
-    options = ["--teacher", "ngrams", "--unlabelled-split", "unsupervised", "--quiet"]
-    options += ["--epochs", 12, "--batch-size", 16, "--learning-rate", 0.01]
-    result = run("train", reviews, "--output", tmp_path / "student", *options)
-    assert result.exit_code == 0, result.stderr
-    record = json.loads((tmp_path / "student/training.json").read_text())
-    assert record["arguments"]["teacher"] == "ngrams"
-    assert record["validation_accuracy"] > 0.8

@@ -16,7 +16,7 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 
 from sentiment_hf.arguments import check_rate, check_whole
-from sentiment_hf.batching import EncodedRows, TrainingBatches, target_probabilities
+from sentiment_hf.batching import EncodedRows, TrainingBatches
 from sentiment_hf.card import write_card
 from sentiment_hf.checkpoint import TRAINING_FILE, read_encoder
 from sentiment_hf.data import (
@@ -33,10 +33,9 @@ from sentiment_hf.network import LARGEST_SIZE, LSTMClassifier
 from sentiment_hf.pipeline import SentimentPipeline
 from sentiment_hf.tokenization import SMALLEST_VOCAB_SIZE
 from sentiment_hf.training import loop
-from sentiment_hf.training.ngrams import NGRAMS, NgramTeacher
 from sentiment_hf.training.objectives import balanced_weights, classification
 from sentiment_hf.training.presets import Preset, get_preset
-from sentiment_hf.training.rows import TrainingRows, read_training_rows
+from sentiment_hf.training.rows import read_training_rows
 from sentiment_hf.training.session import (
     OutputFolder,
     describe_run,
@@ -88,8 +87,7 @@ def train(
             `pretrain` made. The head is new where the labels differ.
         teacher: a MODEL whose answers become soft labels, also of single sentences (see
             `sentiment_hf.training.teacher`); of several, the mean. Train it with the same seed:
-            another one's validation rows were among what it learnt from. `ngrams` is a linear
-            model that is fitted to the labelled rows first.
+            another one's validation rows were among what it learnt from.
         unlabelled_split: texts for the teacher to label, beside the labelled ones.
         balanced: give rare labels the same say as frequent ones.
         max_length: words kept of a longer text.
@@ -152,11 +150,7 @@ def train(
         rows = EncodedRows.from_split(read.train, tokenizer, config.num_labels)
     else:
         teaching = [
-            _ngram_teacher(read)
-            if model == NGRAMS
-            else SentimentPipeline.from_pretrained(
-                model, device=device, dtype=precision_of(accelerator)
-            )
+            SentimentPipeline.from_pretrained(model, device=device, dtype=precision_of(accelerator))
             for model in teachers
         ]
         pieces, targets = taught(teaching, read.train, read.unlabelled, read.names, seed)
@@ -214,11 +208,6 @@ def train(
 
     target.replace(accelerator, write)
     return pipe
-
-
-def _ngram_teacher(read: TrainingRows) -> NgramTeacher:
-    labels = target_probabilities(np.asarray(read.train["label"]), len(read.names))
-    return NgramTeacher(list(read.train["text"]), labels, list(read.names.values()))
 
 
 def _calibrate(network: LSTMClassifier, validation: EncodedRows) -> float:

@@ -7,14 +7,13 @@ that the student learns what a sentence says, and not what the review around it 
 
 import re
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 from datasets import Dataset, concatenate_datasets
-from torch import Tensor
 
 from sentiment_hf.batching import target_probabilities
 from sentiment_hf.labels import match_labels
+from sentiment_hf.pipeline import SentimentPipeline
 
 # Of the target of a row that has a label of its own.
 TEACHER_SHARE = 0.5
@@ -23,18 +22,8 @@ TEXTS_AT_ONCE = 4096
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+|<br\s*/?>")
 
 
-class Teacher(Protocol):
-    """Who can be asked: a pipeline, an `NgramTeacher`, or whatever else has these two."""
-
-    @property
-    def label_names(self) -> list[str]: ...
-
-    def probabilities(self, texts: Sequence[str]) -> Tensor:
-        """Probabilities `(len(texts), num_labels)`, in the order of the names."""
-
-
 def taught(
-    teachers: Sequence[Teacher],
+    teachers: Sequence[SentimentPipeline],
     labelled: Dataset,
     unlabelled: Dataset | None,
     names: dict[int, str],
@@ -65,7 +54,7 @@ def taught(
     return texts, targets
 
 
-def _answers(teacher: Teacher, texts: Dataset) -> np.ndarray:
+def _answers(teacher: SentimentPipeline, texts: Dataset) -> np.ndarray:
     """One row of probabilities per text, `(rows, num_labels)`."""
     # Kept in the cache of `datasets`: a training that goes on does not ask again.
     answered = texts.map(
@@ -80,7 +69,7 @@ def _answers(teacher: Teacher, texts: Dataset) -> np.ndarray:
     return np.asarray(answered.with_format("numpy")["probabilities"], dtype=np.float32)
 
 
-def _answer(texts: list[str], teacher: Teacher) -> dict[str, np.ndarray]:
+def _answer(texts: list[str], teacher: SentimentPipeline) -> dict[str, np.ndarray]:
     return {"probabilities": teacher.probabilities(texts).numpy()}
 
 
