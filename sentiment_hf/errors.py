@@ -16,7 +16,8 @@ class SentimentError(Exception):
     """
 
     def __init__(self, message: str, *, exit_status: int = 2) -> None:
-        super().__init__(message)
+        # A message of a library that is quoted in it may have lines of its own.
+        super().__init__(" ".join(message.splitlines()))
         self.exit_status = exit_status
 
 

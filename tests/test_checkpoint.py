@@ -348,3 +348,11 @@ def test_a_damaged_folder_is_one_sentence_that_names_file_and_field(checkpoint, 
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1
+
+
+def test_a_sentence_stays_on_one_line_whatever_it_quotes(checkpoint):
+    path = checkpoint / "tokenizer.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "version": "\n"}))
+    with pytest.raises(SentimentError, match=r"tokenizer\.json could not be read") as caught:
+        SentimentPipeline.from_pretrained(checkpoint)
+    assert "\n" not in str(caught.value)
