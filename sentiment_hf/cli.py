@@ -34,7 +34,7 @@ class _SentenceGroup(click.Group):
             message = error.format_message()
             if isinstance(error, click.NoSuchOption):
                 message += " A text that begins with '-' goes after '--'."
-            _fail(" ".join(message.split()), 2)
+            _fail(*told(SentimentError(message)))
         except click.Abort:
             _fail(*told(KeyboardInterrupt()))
         except (Exception, KeyboardInterrupt) as error:

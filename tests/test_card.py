@@ -140,7 +140,10 @@ def test_what_the_readme_says_of_the_sample_corpus_is_what_the_reference_gives()
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("SENTIMENT_HF_IMDB" not in os.environ, reason="names a folder with IMDB")
+@pytest.mark.skipif(
+    "SENTIMENT_HF_IMDB" not in os.environ,
+    reason="IMDB is not part of the package: set SENTIMENT_HF_IMDB to a folder that holds it",
+)
 def test_the_reference_card_says_what_the_checkpoint_gives_on_imdb():
     saved = read_json(REFERENCE_FOLDER / "eval_results.json")
     found = evaluate(os.environ["SENTIMENT_HF_IMDB"])

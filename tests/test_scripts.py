@@ -117,6 +117,7 @@ def test_bad_input_is_one_sentence(tmp_path, checkpoint, name):
 @pytest.fixture(scope="module")
 def many_rows(tmp_path_factory):
     """45,000 rows as parquet: eleven batches for the actors, several files to write."""
+    pytest.importorskip("ray", reason="the extra `ray` is not installed; not every system has it")
     folder = tmp_path_factory.mktemp("many")
     texts = [
         None if i % 97 == 0 else f"a good film {i} " + "bad " * (i % 15) for i in range(45_000)
@@ -133,7 +134,6 @@ def expected_answers(texts, checkpoint):
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", [False, True], ids=["undisturbed", "an actor is killed"])
 def test_annotate_with_ray(tmp_path, checkpoint, many_rows, killed):
-    pytest.importorskip("ray")
     arguments = [many_rows, "labelled", "--model", checkpoint, "--text-column", "review"]
     environment = {**os.environ, "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
     command = [sys.executable, SCRIPTS / "annotate_with_ray.py", *arguments]
@@ -169,7 +169,6 @@ def an_actor_of(pid):
 
 @pytest.mark.slow
 def test_annotate_with_ray_refuses_what_is_there(tmp_path, many_rows):
-    pytest.importorskip("ray")
     (tmp_path / "labelled").mkdir()
     for output in ("labelled", (tmp_path / "labelled").as_uri()):
         done = run_script("annotate_with_ray.py", many_rows, output, cwd=tmp_path)
