@@ -1,22 +1,27 @@
-"""How many labels are enough: accuracy from scratch and from a pretrained encoder.
+"""How many labels are enough: from scratch, from a pretrained encoder, and with self-training.
 
     sentiment-hf pretrain stanfordnlp/imdb --output encoder
     python scripts/few_labels.py --dataset stanfordnlp/imdb --encoder encoder --work runs/few
 
-Trains on 100, 500, 1,000 and 2,000 labelled rows, a tenth of which choose the epoch, measures every
-network once on the test split, and writes docs/few_labels.md and docs/few_labels.png.
+Trains on 100, 500, 1,000 and 2,000 labelled rows, measures every network once on the test split, and
+writes docs/few_labels.md and docs/few_labels.png. The encoder has read the texts, but no label.
 """
 
 import argparse
 import logging
 from pathlib import Path
+from typing import Any
 
-from sentiment_hf import evaluate, train
+import numpy as np
+from datasets import DatasetDict
+
+from sentiment_hf import evaluate, load_reviews, train
 from sentiment_hf.data import DEFAULT_DATASET
-from sentiment_hf.figures import BLUE, ORANGE, figure
+from sentiment_hf.figures import BLUE, INK, ORANGE, figure
 from sentiment_hf.training.session import processor_name
 
 DOCS = Path(__file__).parent.parent / "docs"
+UNLABELLED = "unsupervised"
 
 
 def main() -> None:
@@ -25,30 +30,43 @@ def main() -> None:
     parser.add_argument("--encoder", required=True, help="what `pretrain` made")
     parser.add_argument("--work", type=Path, default=Path("runs/few"))
     parser.add_argument("--labels", type=int, nargs="+", default=[100, 500, 1_000, 2_000])
+    parser.add_argument("--epochs", type=int, help="of self-training")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--docs", type=Path, default=DOCS, help="the folder to write into")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
-    ways = {
-        "from scratch (`fast`)": {"preset": "fast"},
-        "from the encoder (`best`)": {"preset": "best", "init_from": arguments.encoder},
-    }
-    found: dict[str, list[float]] = {way: [] for way in ways}
+    reviews = load_reviews(arguments.dataset, seed=arguments.seed)
+    found: dict[str, list[float]] = {}
     for count in arguments.labels:
+        work = arguments.work / str(count)
+        dataset = with_few_labels(reviews, count, arguments.seed, work / "reviews")
+        ways: dict[str, dict[str, Any]] = {
+            "from scratch (`fast`)": {"preset": "fast"},
+            "from the encoder (`best`)": {"preset": "best", "init_from": arguments.encoder},
+        }
+        if UNLABELLED in reviews:
+            ways["and self-training (`student`)"] = {
+                "preset": "student",
+                "init_from": arguments.encoder,
+                "teacher": [work / "1", "ngrams"],
+                "unlabelled_split": UNLABELLED,
+                "epochs": arguments.epochs,
+            }
         for number, (way, options) in enumerate(ways.items()):
-            folder = arguments.work / f"{count}-{number}"
+            folder = work / str(number)
             # Finished networks are taken as they are, so that a cut run can be repeated.
             train(
-                arguments.dataset, folder, max_samples=count, seed=arguments.seed, resume=True,
-                show_progress=False, **options,
-            )  # fmt: skip
-            measured = evaluate(arguments.dataset, folder, dtype="bfloat16")
-            found[way].append(measured["accuracy"])
+                dataset, folder, seed=arguments.seed, resume=True, show_progress=False, **options
+            )
+            measured = evaluate(dataset, folder, dtype="bfloat16")
+            found.setdefault(way, []).append(measured["accuracy"])
             logging.info("%d labels, %s: %.4f", count, way, measured["accuracy"])
 
     with figure(arguments.docs / "few_labels.png") as axes:
-        for (way, accuracies), colour in zip(found.items(), (ORANGE, BLUE), strict=True):
+        for (way, accuracies), colour in zip(
+            found.items(), (INK, ORANGE, BLUE), strict=False
+        ):
             axes.semilogx(arguments.labels, accuracies, color=colour, marker="o", label=way)
         axes.set(xlabel="labelled rows", ylabel="accuracy on the test split")
         axes.legend()
@@ -56,8 +74,9 @@ def main() -> None:
         "# How many labels are enough",
         "",
         f"Written by `python scripts/few_labels.py` on {processor_name()}.",
-        f"Rows of the training split (seed {arguments.seed}), a tenth of them to choose the epoch;"
-        " accuracy on the whole test split, one run each.",
+        f"Rows of the training split (seed {arguments.seed}), a tenth of them for calibration; the"
+        " encoder and self-training also read texts without labels. Accuracy on the whole test"
+        " split, one run each.",
         "",
         "| labelled rows | " + " | ".join(found) + " |",
         "|---|" + "---|" * len(found),
@@ -68,6 +87,15 @@ def main() -> None:
     lines += ["", "![Accuracy over labelled rows](few_labels.png)", ""]
     (arguments.docs / "few_labels.md").write_text("\n".join(lines))
     print("\n".join(lines))
+
+
+def with_few_labels(reviews: DatasetDict, count: int, seed: int, folder: Path) -> Path:
+    """The same splits on disk, with `count` labelled rows in `train`."""
+    if not folder.exists():
+        rows = np.random.default_rng(seed).choice(len(reviews["train"]), count, replace=False)
+        few = DatasetDict({**reviews, "train": reviews["train"].select(np.sort(rows))})
+        few.save_to_disk(folder)
+    return folder
 
 
 if __name__ == "__main__":

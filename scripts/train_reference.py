@@ -4,11 +4,9 @@
 
 1. `lm`: embedding and LSTM as a language model on all training and unlabelled texts.
 2. `best`: preset `best`, fine-tuned from the encoder on the labelled texts.
-3. `student`: preset `student`, a sixth of the size, learns the teacher's answers on
-   the labelled and unlabelled texts and on single sentences of them.
-4. `best2`: preset `best` once more from the encoder, on the mean of both networks'
-   answers: self-training, on three times the texts.
-5. `reference`: the student goes on with the second teacher.
+3. `taught`: preset `student`, from the encoder once more, on the mean of what `best` and a linear
+   model over n-grams answer to the labelled and unlabelled texts and to single sentences of them.
+4. `reference`: the same, on the answers of `taught` and of n-grams that learnt from it.
 
 Then the reference is measured on the official test split and put into the package, with its card
 as `model_card.md` beside it. Cut off, the same command goes on where it was. How long each stage
@@ -23,6 +21,7 @@ from pathlib import Path
 
 from sentiment_hf import evaluate, pretrain, train
 from sentiment_hf.checkpoint import CARD_FILE, EVALUATION_FILE, REFERENCE_FOLDER
+from sentiment_hf.training.ngrams import NGRAMS
 
 LARGEST_BYTES = 12_000_000
 CARD_COPY = Path(__file__).parent.parent / "model_card.md"
@@ -41,36 +40,19 @@ def main() -> None:
     dataset, work = arguments.dataset, arguments.work
     # A finished stage says so and is not repeated; an unfinished one goes on.
     stage = {"seed": arguments.seed, "resume": True}
-    every_text = {"unlabelled_split": UNLABELLED, **stage}
     pretrain(dataset, work / "lm", **stage)
     train(dataset, work / "best", preset="best", init_from=work / "lm", **stage)
-    train(
-        dataset,
-        work / "student",
-        preset="student",
-        teacher=work / "best",
-        **every_text,
-    )
-    train(
-        dataset,
-        work / "best2",
-        preset="best",
-        init_from=work / "lm",
-        teacher=[work / "best", work / "student"],
-        learning_rate=2e-3,
-        batch_size=64,
-        epochs=2,
-        **every_text,
-    )
-    train(
-        dataset,
-        work / "reference",
-        preset="student",
-        init_from=work / "student",
-        teacher=work / "best2",
-        epochs=3,
-        **every_text,
-    )
+    for name, source, teacher in (("taught", "lm", "best"), ("reference", "taught", "taught")):
+        train(
+            dataset,
+            work / name,
+            preset="student",
+            init_from=work / source,
+            teacher=[work / teacher, NGRAMS],
+            epochs=3,
+            unlabelled_split=UNLABELLED,
+            **stage,
+        )
     if not (work / "reference" / EVALUATION_FILE).exists():
         print(json.dumps(evaluate(dataset, work / "reference", save=True), indent=2))
     if not arguments.keep:

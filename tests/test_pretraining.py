@@ -87,7 +87,7 @@ def test_an_encoder_alone_does_not_predict(encoder):
 def test_training_from_an_encoder_starts_with_its_words_and_weights(encoder, tmp_path):
     pipe = train("sample", tmp_path / "out", init_from=encoder, learning_rate=1e-9, **SMALL)
     config = read_config(encoder)
-    assert pipe.config.hidden_size == config.hidden_size == 384
+    assert pipe.config.hidden_size == config.hidden_size == 160
     assert pipe.tokenizer.get_vocab_size() == config.vocab_size
     fresh = LSTMClassifier(config)
     read_encoder(encoder, fresh)

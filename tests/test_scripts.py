@@ -14,7 +14,7 @@ import psutil
 import pytest
 from datasets import Dataset, load_dataset, load_from_disk
 
-from sentiment_hf import SentimentPipeline
+from sentiment_hf import SentimentPipeline, load_reviews
 from sentiment_hf.checkpoint import WEIGHTS_FILE
 from sentiment_hf.tokenization import encode_texts
 
@@ -178,16 +178,20 @@ def test_annotate_with_ray_refuses_what_is_there(tmp_path, many_rows):
 
 @pytest.mark.slow
 def test_few_labels_writes_its_page(tmp_path, checkpoint):
-    arguments = ["--dataset", "sample", "--encoder", checkpoint, "--labels", 60]
-    arguments += ["--docs", tmp_path]
+    sample = load_reviews("sample")
+    sample["unsupervised"] = sample["train"]
+    sample.save_to_disk(tmp_path / "reviews")
+    arguments = ["--dataset", "reviews", "--encoder", checkpoint, "--labels", 60]
+    arguments += ["--epochs", 1, "--docs", tmp_path]
     done = run_script("few_labels.py", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "few_labels.md").read_text()
     row = next(line for line in page.splitlines() if line.startswith("| 60 |"))
-    accuracies = [float(cell) for cell in row.split("|")[2:4]]
-    assert len(accuracies) == 2
+    accuracies = [float(cell) for cell in row.split("|")[2:-1]]
+    assert len(accuracies) == 3
     assert all(0 < accuracy < 1 for accuracy in accuracies)
     assert (tmp_path / "few_labels.png").read_bytes().startswith(b"\x89PNG")
-    for way in (0, 1):
-        record = json.loads((tmp_path / f"runs/few/60-{way}/training.json").read_text())["data"]
+    for way in range(3):
+        record = json.loads((tmp_path / f"runs/few/60/{way}/training.json").read_text())["data"]
         assert record["train_rows"] + record["validation_rows"] == 60
+    assert record["unlabelled_rows"] > 200

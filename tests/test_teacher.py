@@ -5,10 +5,13 @@ import json
 import numpy as np
 import pytest
 import torch
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, concatenate_datasets
 
-from sentiment_hf import SentimentError
+from sentiment_hf import SentimentError, train_tokenizer
+from sentiment_hf.batching import EncodedRows
+from sentiment_hf.training import ngrams
 from sentiment_hf.training import teacher as teaching
+from sentiment_hf.training.ngrams import ngram_answers
 from sentiment_hf.training.rows import read_training_rows
 from sentiment_hf.training.teacher import TEACHER_SHARE, taught
 
@@ -38,28 +41,38 @@ def teacher(make_pipeline):
     return pipe
 
 
+def asked(rows, pipe):
+    """The texts of the rows, word by word, and the probabilities that a pipeline gives them."""
+    texts = [[pipe.tokenizer.id_to_token(i) for i in rows[n]] for n in range(len(rows))]
+    return texts, pipe.probabilities([" ".join(words) for words in texts]).numpy()
+
+
 def test_own_labels_are_mixed_with_the_teachers_answers_and_the_rest_is_the_teachers(
     teacher, labelled, unlabelled
 ):
-    texts, targets = taught([teacher], labelled, unlabelled, NAMES, seed=0)
-    assert texts["text"][:5] == [*labelled["text"], *unlabelled["text"]]
-    answers = teacher.probabilities(list(texts["text"]))[:, 1].numpy()
+    rows = taught([teacher], labelled, unlabelled, NAMES, 0, teacher.tokenizer)
+    whole = EncodedRows.from_split(
+        concatenate_datasets([labelled.select_columns(["text"]), unlabelled]),
+        teacher.tokenizer,
+        None,
+    )
+    assert [list(rows[i]) for i in range(5)] == [list(whole[i]) for i in range(5)]
+    _, answers = asked(rows, teacher)
     own = np.array(labelled["label"])
-    mixed = TEACHER_SHARE * answers[:3] + (1 - TEACHER_SHARE) * own
-    assert targets[:3] == pytest.approx(mixed, abs=1e-6)
-    assert targets[3:] == pytest.approx(answers[3:], abs=1e-6)
-    assert len(set(targets.round(3))) > 4
+    mixed = TEACHER_SHARE * answers[:3, 1] + (1 - TEACHER_SHARE) * own
+    assert rows.labels[:3] == pytest.approx(mixed, abs=1e-6)
+    assert rows.labels[3:] == pytest.approx(answers[3:, 1], abs=1e-6)
+    assert len(set(rows.labels.round(3))) > 4
 
 
 def test_pieces_are_neighbouring_sentences_of_the_texts(teacher, labelled, unlabelled):
-    texts, _ = taught([teacher], labelled, unlabelled, NAMES, seed=0)
-    whole = [*labelled["text"], *unlabelled["text"]]
-    pieces = texts["text"][5:]
-    assert len(pieces) == 2, "a text of one sentence has no piece"
-    for piece, source in zip(pieces, (whole[0], whole[3]), strict=True):
-        assert piece in source.replace("<br />", " ")
-    again, _ = taught([teacher], labelled, unlabelled, NAMES, seed=0)
-    assert again["text"] == texts["text"]
+    rows = taught([teacher], labelled, unlabelled, NAMES, 0, teacher.tokenizer)
+    assert len(rows) == 5 + 2, "a text of one sentence has no piece"
+    for piece, source in ((5, 0), (6, 3)):
+        words, whole = list(rows[piece]), list(rows[source])
+        assert any(whole[i : i + len(words)] == words for i in range(len(whole)))
+    again = taught([teacher], labelled, unlabelled, NAMES, 0, teacher.tokenizer)
+    assert again.tokens.tolist() == rows.tokens.tolist()
 
 
 def test_a_teacher_that_numbers_its_labels_otherwise_is_understood_by_name(
@@ -67,9 +80,9 @@ def test_a_teacher_that_numbers_its_labels_otherwise_is_understood_by_name(
 ):
     names = {0: "pos", 1: "neg"}
     turned = split(labelled["text"], [1 - label for label in labelled["label"]])
-    _, targets = taught([teacher], labelled, unlabelled, NAMES, seed=0)
-    _, turned_targets = taught([teacher], turned, unlabelled, names, seed=0)
-    assert turned_targets == pytest.approx(1 - targets, abs=1e-6)
+    rows = taught([teacher], labelled, unlabelled, NAMES, 0, teacher.tokenizer)
+    other = taught([teacher], turned, unlabelled, names, 0, teacher.tokenizer)
+    assert other.labels == pytest.approx(1 - rows.labels, abs=1e-6)
 
 
 def test_three_labels_have_a_probability_each(make_pipeline):
@@ -77,7 +90,7 @@ def test_three_labels_have_a_probability_each(make_pipeline):
     features = Features({"text": Value("string"), "label": ClassLabel(names=list(names.values()))})
     rows = Dataset.from_dict({"text": ["good", "bad"], "label": [2, 0]}, features=features)
     pipe = make_pipeline(id2label=names)
-    _, targets = taught([pipe], rows, None, names, seed=0)
+    targets = taught([pipe], rows, None, names, 0, pipe.tokenizer).labels
     answers = pipe.probabilities(["good", "bad"]).numpy()
     assert targets == pytest.approx((answers + np.eye(3)[[2, 0]]) / 2, abs=1e-6)
 
@@ -85,7 +98,7 @@ def test_three_labels_have_a_probability_each(make_pipeline):
 def test_a_teacher_of_other_labels_is_refused(make_pipeline, labelled):
     pipe = make_pipeline(id2label={0: "sad", 1: "glad"})
     with pytest.raises(SentimentError, match=r"'neg'.*'glad'"):
-        taught([pipe], labelled, None, NAMES, seed=0)
+        taught([pipe], labelled, None, NAMES, 0, pipe.tokenizer)
 
 
 def test_the_teacher_is_asked_once_for_the_same_texts(tmp_path, teacher, monkeypatch):
@@ -97,7 +110,8 @@ def test_the_teacher_is_asked_once_for_the_same_texts(tmp_path, teacher, monkeyp
         type(teacher), "probabilities", lambda *args: asked.append(1) or answer(*args)
     )
     for _ in range(2):
-        taught([teacher], Dataset.load_from_disk(path / "train"), None, NAMES, seed=0)
+        rows = Dataset.load_from_disk(path / "train")
+        taught([teacher], rows, None, NAMES, 0, teacher.tokenizer)
     assert len(asked) == 1
 
 
@@ -160,3 +174,76 @@ def test_what_cannot_be_taught_is_one_sentence(reviews, tmp_path, run, options, 
 def test_sentences_end_where_a_reader_sees_their_end():
     parts = teaching.SENTENCE_END.split("Good! Bad?<br /><br />So so... Dr. No")
     assert [part for part in parts if part] == ["Good!", "Bad?", "So so...", "Dr.", "No"]
+
+
+def answers_of_ngrams(texts, own, others=(), names=None):
+    """What n-grams answer to whole texts, and a tokenizer's words for them."""
+    tokenizer = train_tokenizer(texts)
+    rows = EncodedRows.from_split(Dataset.from_dict({"text": texts}), tokenizer, None)
+    own = np.asarray(own, dtype=np.float32)
+    size = tokenizer.get_vocab_size()
+    return ngram_answers(rows, own, list(others), np.arange(len(texts)), size)
+
+
+def test_ngrams_learn_what_runs_of_words_say():
+    texts = ["not good", "good", "a good film", "not bad", "bad", "a bad film"] * 20
+    answers = answers_of_ngrams(texts, [0, 1, 1, 1, 0, 0] * 20)
+    assert answers.dtype == np.float32
+    assert (answers.reshape(20, 6).round() == [0, 1, 1, 1, 0, 0]).all()
+
+
+def test_no_row_is_judged_by_a_model_that_has_seen_it():
+    texts = [f"film {i} {i}" for i in range(200)]
+    labels = np.random.default_rng(0).integers(0, 2, 200)
+    answers = answers_of_ngrams(texts, labels)
+    # The numbers stand in one row each: by heart, every label would be known.
+    assert ((answers > 0.5) == labels).mean() < 0.7
+
+
+def test_a_piece_is_judged_by_a_model_that_has_not_seen_its_text():
+    texts = [f"film {i} {i}" for i in range(200)]
+    tokenizer = train_tokenizer(texts)
+    labels = np.random.default_rng(0).integers(0, 2, 200)
+    pieces = Dataset.from_dict({"text": [*texts, *(f"{i} {i}" for i in range(200))]})
+    rows = EncodedRows.from_split(pieces, tokenizer, None)
+    origins = np.concatenate([np.arange(200), np.arange(200)])
+    own = labels.astype(np.float32)
+    answers = ngram_answers(rows, own, [], origins, tokenizer.get_vocab_size())
+    assert ((answers[200:] > 0.5) == labels).mean() < 0.7
+
+
+def test_ngrams_take_up_what_the_others_say_of_texts_without_labels():
+    labelled = ["good film", "bad film"] * 20
+    more = ["superb play", "dull play"] * 20
+    says = np.array([0.5, 0.5] * 20 + [0.95, 0.05] * 20, dtype=np.float32)
+    answers = answers_of_ngrams([*labelled, *more], [1, 0] * 20, [says])
+    alone = answers_of_ngrams([*labelled, *more], [1, 0] * 20)
+    assert answers[40::2].min() > 0.6 > 0.4 > answers[41::2].max()
+    assert alone[40:] == pytest.approx(0.5, abs=0.05)
+
+
+def test_ngrams_learn_from_soft_labels_and_from_three_classes():
+    texts = ["bad", "fair", "good"] * 20
+    soft = answers_of_ngrams(texts, [0.1, 0.5, 0.8] * 20)
+    assert soft.reshape(20, 3) == pytest.approx(np.array([[0.1, 0.5, 0.8]] * 20), abs=0.05)
+    # The fourth label has no row of its own.
+    answers = answers_of_ngrams(texts, np.eye(4)[[0, 1, 2] * 20])
+    assert answers.argmax(axis=1).tolist() == [0, 1, 2] * 20
+    assert answers.sum(axis=1) == pytest.approx(1)
+    assert answers[:, 3].max() < 0.01
+
+
+def test_runs_do_not_reach_from_one_row_into_the_next():
+    rows = EncodedRows(np.array([2, 3, 4, 5]), np.array([0, 2]), np.array([2, 4]))
+    runs, places = ngrams._runs(rows, 2, 10)
+    assert (runs.tolist(), places.tolist()) == ([23, 45], [0, 1])
+
+
+def test_ngrams_teach_what_they_learnt_from_the_labelled_rows(reviews, tmp_path, run):
+    options = ["--teacher", "ngrams", "--unlabelled-split", "unsupervised", "--quiet"]
+    options += ["--epochs", 12, "--batch-size", 16, "--learning-rate", 0.01]
+    result = run("train", reviews, "--output", tmp_path / "student", *options)
+    assert result.exit_code == 0, result.stderr
+    record = json.loads((tmp_path / "student/training.json").read_text())
+    assert record["arguments"]["teacher"] == "ngrams"
+    assert record["validation_accuracy"] > 0.8

@@ -238,6 +238,14 @@ def test_the_first_best_weights_are_kept_not_the_last(
     assert not torch.equal(shown[1]["linear.weight"], shown[3]["linear.weight"])
 
 
+def test_without_a_metric_the_last_weights_are_kept(make_network, make_batches, walk):
+    validate, shown = scripted([0.9, 0.5, 0.1])
+    model, tasks = make_network(), [loop.Task(classification(), make_batches())]
+    assert len(walk(model, tasks, validate, epochs=3, metric=None)) == 3
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, shown[2][name])
+
+
 @pytest.mark.parametrize(("patience", "epochs"), [(1, 3), (2, 4), (None, 6)])
 def test_it_stops_after_as_many_epochs_without_a_better_one_as_it_has_patience(
     make_network, make_batches, walk, patience, epochs

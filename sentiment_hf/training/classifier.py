@@ -33,6 +33,7 @@ from sentiment_hf.network import LARGEST_SIZE, LSTMClassifier
 from sentiment_hf.pipeline import SentimentPipeline
 from sentiment_hf.tokenization import SMALLEST_VOCAB_SIZE
 from sentiment_hf.training import loop
+from sentiment_hf.training.ngrams import NGRAMS
 from sentiment_hf.training.objectives import balanced_weights, classification
 from sentiment_hf.training.presets import Preset, get_preset
 from sentiment_hf.training.rows import read_training_rows
@@ -48,6 +49,8 @@ from sentiment_hf.training.word_vectors import word_vectors
 
 FEWEST_STEPS = 400
 FEW_ROWS = 5_000
+# The loss of fewer validation rows says less of an epoch than the falling learning rate does.
+FEWEST_ROWS_TO_CHOOSE = 500
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +90,8 @@ def train(
             `pretrain` made. The head is new where the labels differ.
         teacher: a MODEL whose answers become soft labels, also of single sentences (see
             `sentiment_hf.training.teacher`); of several, the mean. Train it with the same seed:
-            another one's validation rows were among what it learnt from.
+            another one's validation rows were among what it learnt from. `ngrams` is a linear
+            model that learns from the same rows first (see `sentiment_hf.training.ngrams`).
         unlabelled_split: texts for the teacher to label, beside the labelled ones.
         balanced: give rare labels the same say as frequent ones.
         max_length: words kept of a longer text.
@@ -126,6 +130,8 @@ def train(
     tokenizer, config = words_and_sizes(source, texts, settings, id2label=read.names)
     if epochs is None:
         settings = with_enough_steps(settings, sum(map(len, splits)))
+    if len(read.validation) < FEWEST_ROWS_TO_CHOOSE and settings.loop.schedule != "constant":
+        settings = replace(settings, loop=replace(settings.loop, metric=None, patience=None))
     arguments = {
         "preset": preset,
         "init_from": None if init_from is None else model_name(init_from),
@@ -149,12 +155,20 @@ def train(
     if not teachers:
         rows = EncodedRows.from_split(read.train, tokenizer, config.num_labels)
     else:
-        teaching = [
+        networks = [
             SentimentPipeline.from_pretrained(model, device=device, dtype=precision_of(accelerator))
             for model in teachers
+            if model != NGRAMS
         ]
-        pieces, targets = taught(teaching, read.train, read.unlabelled, read.names, seed)
-        rows = replace(EncodedRows.from_split(pieces, tokenizer, None), labels=targets)
+        rows = taught(
+            networks,
+            read.train,
+            read.unlabelled,
+            read.names,
+            seed,
+            tokenizer,
+            ngrams=NGRAMS in teachers,
+        )
     validation = EncodedRows.from_split(read.validation, tokenizer, config.num_labels)
     batches = TrainingBatches(
         rows,

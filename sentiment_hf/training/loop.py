@@ -55,7 +55,8 @@ class LoopSettings:
         average: decay of the averaged weights (Polyak averaging); 0 switches them off.
         clip: the largest norm of the gradient.
         patience: epochs without a better validation before it stops early; None never stops.
-        metric: what validation is judged by; with a minus sign before it, less is better.
+        metric: what validation is judged by; with a minus sign before it, less is better. None
+            keeps the last weights, whatever validation says.
     """
 
     epochs: int
@@ -68,7 +69,7 @@ class LoopSettings:
     average: float = 0.0
     clip: float = 1.0
     patience: int | None = None
-    metric: str = "accuracy"
+    metric: str | None = "accuracy"
 
 
 class _Step(nn.Module):
@@ -292,11 +293,13 @@ class _Walk:
 
     def _value(self, entry: dict[str, Any]) -> float:
         metric = self.settings.metric
+        if metric is None:
+            return entry["epoch"]
         value = entry[f"validation_{metric.lstrip('-')}"]
         return -value if metric.startswith("-") else value
 
     def _last_figures(self) -> dict[str, str]:
-        if not self.history:
+        if not self.history or self.settings.metric is None:
             return {}
         name = self.settings.metric.lstrip("-")
         return {f"validation_{name}": f"{self.history[-1][f'validation_{name}']:.4f}"}

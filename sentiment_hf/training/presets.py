@@ -81,11 +81,11 @@ PRESETS = {
         what="for `--teacher`: as large as `fast`; soft labels are hard to learn by heart",
         network={
             "embedding_dim": 128,
-            "hidden_size": 128,
+            "hidden_size": 160,
             "dropout": 0.2,
             "embedding_dropout": 0.1,
             "word_dropout": 0.05,
-            "max_length": 400,
+            "max_length": 800,
             "dtype": "float16",
         },
         loop=LoopSettings(
@@ -102,12 +102,12 @@ PRESETS = {
     "best": Preset(
         what="for `--init-from` an encoder that `pretrain` made: its layers move more slowly",
         network={
-            "embedding_dim": 256,
-            "hidden_size": 384,
+            "embedding_dim": 128,
+            "hidden_size": 160,
             "dropout": 0.5,
             "embedding_dropout": 0.3,
             "word_dropout": 0.1,
-            "max_length": 500,
+            "max_length": 800,
             "dtype": "float16",
         },
         loop=LoopSettings(
@@ -147,15 +147,14 @@ class Pretraining:
 
 PRETRAINING = Pretraining(
     network={
-        "embedding_dim": 256,
-        "hidden_size": 384,
-        "dropout": 0.2,
-        "embedding_dropout": 0.2,
-        "word_dropout": 0.05,
+        "embedding_dim": 128,
+        "hidden_size": 160,
+        "dropout": 0.1,
+        "embedding_dropout": 0.05,
     },
     loop=LoopSettings(
-        epochs=3,
-        learning_rate=2e-3,
+        epochs=4,
+        learning_rate=3e-3,
         betas=(0.9, 0.99),
         warmup_share=0.05,
         weight_decay=0.01,

@@ -7,13 +7,16 @@ that the student learns what a sentence says, and not what the review around it 
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from datasets import Dataset, concatenate_datasets
+from tokenizers import Tokenizer
 
-from sentiment_hf.batching import target_probabilities
+from sentiment_hf.batching import EncodedRows, target_probabilities
 from sentiment_hf.labels import match_labels
 from sentiment_hf.pipeline import SentimentPipeline
+from sentiment_hf.training.ngrams import ngram_answers
 
 # Of the target of a row that has a label of its own.
 TEACHER_SHARE = 0.5
@@ -28,13 +31,19 @@ def taught(
     unlabelled: Dataset | None,
     names: dict[int, str],
     seed: int,
-) -> tuple[Dataset, np.ndarray]:
-    """Texts with target probabilities: labelled rows, unlabelled rows if any, pieces of both.
+    tokenizer: Tokenizer,
+    *,
+    ngrams: bool = False,
+) -> EncodedRows:
+    """Labelled rows, unlabelled rows if any, and pieces of both, with target probabilities.
 
     Several teachers are asked for the mean of their probabilities.
 
+    Args:
+        ngrams: ask `ngram_answers` too.
+
     Returns:
-        Rows with `text`, and targets as in `Batch.labels`, `(rows,)` or `(rows, num_labels)`.
+        Their words, with targets as in `Batch.labels`.
 
     Raises:
         SentimentError: a teacher's labels are not those of the data set.
@@ -42,16 +51,22 @@ def taught(
     orders = [match_labels(list(names.values()), t.label_names) for t in teachers]
     given = labelled.select_columns(["text"])
     whole = concatenate_datasets([given, *([] if unlabelled is None else [unlabelled])])
-    texts = concatenate_datasets([whole, _pieces(whole, seed)])
+    pieces, origins = _pieces(whole, seed)
+    texts = concatenate_datasets([whole, pieces])
+    rows = EncodedRows.from_split(texts, tokenizer, None)
+    own = target_probabilities(np.asarray(labelled["label"]), len(names))
     answers = [
         _answers(teacher, texts)[:, order] for teacher, order in zip(teachers, orders, strict=True)
     ]
-    targets = np.stack(answers).mean(axis=0)
     if len(names) == 2:
-        targets = targets[:, 1]
-    own = target_probabilities(np.asarray(labelled["label"]), len(names))
+        answers = [answer[:, 1] for answer in answers]
+    if ngrams:
+        everything = np.concatenate([np.arange(len(whole)), origins])
+        size = tokenizer.get_vocab_size()
+        answers.append(ngram_answers(rows, own, answers, everything, size))
+    targets = np.mean(answers, axis=0, dtype=np.float32)
     targets[: len(own)] = TEACHER_SHARE * targets[: len(own)] + (1 - TEACHER_SHARE) * own
-    return texts, targets
+    return replace(rows, labels=targets)
 
 
 def _answers(teacher: SentimentPipeline, texts: Dataset) -> np.ndarray:
@@ -73,14 +88,16 @@ def _answer(texts: list[str], teacher: SentimentPipeline) -> dict[str, np.ndarra
     return {"probabilities": teacher.probabilities(texts).numpy()}
 
 
-def _pieces(texts: Dataset, seed: int) -> Dataset:
-    """One to three neighbouring sentences of each text."""
+def _pieces(texts: Dataset, seed: int) -> tuple[Dataset, np.ndarray]:
+    """One to three neighbouring sentences of each text, and the number of that text."""
     dice = np.random.default_rng(seed)
-    chosen = []
-    for text in texts["text"]:
+    chosen, origins = [], []
+    for number, text in enumerate(texts["text"]):
         sentences = [part.strip() for part in SENTENCE_END.split(text) if part and part.strip()]
         if len(sentences) > 1:
             start = int(dice.integers(len(sentences)))
             end = start + int(dice.integers(1, MOST_SENTENCES + 1))
             chosen.append(" ".join(sentences[start:end]))
-    return Dataset.from_dict({"text": chosen}, features=texts.features)
+            origins.append(number)
+    pieces = Dataset.from_dict({"text": chosen}, features=texts.features)
+    return pieces, np.array(origins, dtype=np.int64)
