@@ -3,8 +3,8 @@
     sentiment-hf pretrain stanfordnlp/imdb --output encoder
     python scripts/few_labels.py --dataset stanfordnlp/imdb --encoder encoder --work runs/few
 
-Trains on 100, 500, 1,000 and 2,000 labelled rows, measures every network once on the test split, and
-writes docs/few_labels.md and docs/few_labels.png. The encoder has read the texts, but no label.
+Trains on 100, 500, 1,000 and 2,000 labelled rows, measures every network once on the test split,
+and writes docs/few_labels.md and docs/few_labels.png. The encoder has read the texts, but no label.
 """
 
 import argparse
@@ -56,17 +56,13 @@ def main() -> None:
         for number, (way, options) in enumerate(ways.items()):
             folder = work / str(number)
             # Finished networks are taken as they are, so that a cut run can be repeated.
-            train(
-                dataset, folder, seed=arguments.seed, resume=True, show_progress=False, **options
-            )
+            train(dataset, folder, seed=arguments.seed, resume=True, show_progress=False, **options)
             measured = evaluate(dataset, folder, dtype="bfloat16")
             found.setdefault(way, []).append(measured["accuracy"])
             logging.info("%d labels, %s: %.4f", count, way, measured["accuracy"])
 
     with figure(arguments.docs / "few_labels.png") as axes:
-        for (way, accuracies), colour in zip(
-            found.items(), (INK, ORANGE, BLUE), strict=False
-        ):
+        for (way, accuracies), colour in zip(found.items(), (INK, ORANGE, BLUE), strict=False):
             axes.semilogx(arguments.labels, accuracies, color=colour, marker="o", label=way)
         axes.set(xlabel="labelled rows", ylabel="accuracy on the test split")
         axes.legend()

@@ -41,10 +41,10 @@ def vocabulary(folder):
     return set(json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"])
 
 
-def test_an_easy_data_set_is_learnt_and_the_training_stops_early(easy):
+def test_an_easy_data_set_is_learnt_to_the_last_epoch_where_few_rows_could_choose_one(easy):
     record = record_of(easy)
     assert record["validation_accuracy"] > 0.9
-    assert len(record["history"]) < 60
+    assert len(record["history"]) == 60
     answers = SentimentPipeline.from_pretrained(easy)(["a warm , funny film", "a dull , grim film"])
     assert [answer["label"] for answer in answers] == ["pos", "neg"]
 
