@@ -30,14 +30,17 @@ def main() -> None:
     parser.add_argument("--encoder", required=True, help="what `pretrain` made")
     parser.add_argument("--work", type=Path, default=Path("runs/few"))
     parser.add_argument("--labels", type=int, nargs="+", default=[100, 500, 1_000, 2_000])
-    parser.add_argument("--epochs", type=int, help="of self-training")
+    parser.add_argument("--self-training", type=int, nargs="*", help="the counts to do it for")
+    parser.add_argument("--epochs", type=int, help="of self-training, the longest part")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--docs", type=Path, default=DOCS, help="the folder to write into")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
     reviews = load_reviews(arguments.dataset, seed=arguments.seed)
-    found: dict[str, list[float]] = {}
+    # By way, then by count.
+    found: dict[str, dict[int, float]] = {}
+    chosen = arguments.labels if arguments.self_training is None else arguments.self_training
     for count in arguments.labels:
         work = arguments.work / str(count)
         dataset = with_few_labels(reviews, count, arguments.seed, work / "reviews")
@@ -45,7 +48,7 @@ def main() -> None:
             "from scratch (`fast`)": {"preset": "fast"},
             "from the encoder (`best`)": {"preset": "best", "init_from": arguments.encoder},
         }
-        if UNLABELLED in reviews:
+        if UNLABELLED in reviews and count in chosen:
             ways["and self-training (`student`)"] = {
                 "preset": "student",
                 "init_from": arguments.encoder,
@@ -58,12 +61,14 @@ def main() -> None:
             # Finished networks are taken as they are, so that a cut run can be repeated.
             train(dataset, folder, seed=arguments.seed, resume=True, show_progress=False, **options)
             measured = evaluate(dataset, folder, dtype="bfloat16")
-            found.setdefault(way, []).append(measured["accuracy"])
+            found.setdefault(way, {})[count] = measured["accuracy"]
             logging.info("%d labels, %s: %.4f", count, way, measured["accuracy"])
 
     with figure(arguments.docs / "few_labels.png") as axes:
         for (way, accuracies), colour in zip(found.items(), (INK, ORANGE, BLUE), strict=False):
-            axes.semilogx(arguments.labels, accuracies, color=colour, marker="o", label=way)
+            axes.semilogx(
+                list(accuracies), list(accuracies.values()), color=colour, marker="o", label=way
+            )
         axes.set(xlabel="labelled rows", ylabel="accuracy on the test split")
         axes.legend()
     lines = [
@@ -77,9 +82,9 @@ def main() -> None:
         "| labelled rows | " + " | ".join(found) + " |",
         "|---|" + "---|" * len(found),
     ]
-    for i, count in enumerate(arguments.labels):
-        accuracies = " | ".join(f"{accuracies[i]:.4f}" for accuracies in found.values())
-        lines.append(f"| {count:,} | {accuracies} |")
+    for count in arguments.labels:
+        cells = [f"{way[count]:.4f}" if count in way else "-" for way in found.values()]
+        lines.append(f"| {count:,} | {' | '.join(cells)} |")
     lines += ["", "![Accuracy over labelled rows](few_labels.png)", ""]
     (arguments.docs / "few_labels.md").write_text("\n".join(lines))
     print("\n".join(lines))

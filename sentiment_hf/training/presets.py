@@ -112,7 +112,7 @@ PRESETS = {
         },
         loop=LoopSettings(
             epochs=4,
-            learning_rate=1e-3,
+            learning_rate=3e-3,
             # Discriminative learning rates (Howard & Ruder 2018, arXiv:1801.06146): the further
             # from the head, the more a layer already knows.
             learning_rates=(("embedding", 0.2), ("lstm", 0.5), ("backward_lstm", 0.5)),
