@@ -111,7 +111,7 @@ PRESETS = {
             "dtype": "float16",
         },
         loop=LoopSettings(
-            epochs=4,
+            epochs=2,
             learning_rate=3e-3,
             # Discriminative learning rates (Howard & Ruder 2018, arXiv:1801.06146): the further
             # from the head, the more a layer already knows.
