@@ -8,6 +8,7 @@ and writes docs/few_labels.md and docs/few_labels.png. The encoder has read the 
 """
 
 import argparse
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 from datasets import DatasetDict
 
 from sentiment_hf import evaluate, load_reviews, train
+from sentiment_hf.checkpoint import EVALUATION_FILE
 from sentiment_hf.data import DEFAULT_DATASET
 from sentiment_hf.figures import BLUE, INK, ORANGE, figure
 from sentiment_hf.training.session import processor_name
@@ -58,11 +60,13 @@ def main() -> None:
             }
         for number, (way, options) in enumerate(ways.items()):
             folder = work / str(number)
-            # Finished networks are taken as they are, so that a cut run can be repeated.
+            # What is trained and measured is taken as it is, so that a cut run can be repeated.
             train(dataset, folder, seed=arguments.seed, resume=True, show_progress=False, **options)
-            measured = evaluate(dataset, folder, dtype="bfloat16")
-            found.setdefault(way, {})[count] = measured["accuracy"]
-            logging.info("%d labels, %s: %.4f", count, way, measured["accuracy"])
+            if not (folder / EVALUATION_FILE).exists():
+                evaluate(dataset, folder, dtype="bfloat16", save=True)
+            accuracy = json.loads((folder / EVALUATION_FILE).read_text())["accuracy"]
+            found.setdefault(way, {})[count] = accuracy
+            logging.info("%d labels, %s: %.4f", count, way, accuracy)
 
     with figure(arguments.docs / "few_labels.png") as axes:
         for (way, accuracies), colour in zip(found.items(), (INK, ORANGE, BLUE), strict=False):

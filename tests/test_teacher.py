@@ -9,6 +9,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, concaten
 
 from sentiment_hf import SentimentError, train_tokenizer
 from sentiment_hf.batching import EncodedRows
+from sentiment_hf.inference import predict_logits
 from sentiment_hf.training import ngrams
 from sentiment_hf.training import teacher as teaching
 from sentiment_hf.training.ngrams import ngram_answers
@@ -41,12 +42,6 @@ def teacher(make_pipeline):
     return pipe
 
 
-def asked(rows, pipe):
-    """The texts of the rows, word by word, and the probabilities that a pipeline gives them."""
-    texts = [[pipe.tokenizer.id_to_token(i) for i in rows[n]] for n in range(len(rows))]
-    return texts, pipe.probabilities([" ".join(words) for words in texts]).numpy()
-
-
 def test_own_labels_are_mixed_with_the_teachers_answers_and_the_rest_is_the_teachers(
     teacher, labelled, unlabelled
 ):
@@ -57,7 +52,7 @@ def test_own_labels_are_mixed_with_the_teachers_answers_and_the_rest_is_the_teac
         None,
     )
     assert [list(rows[i]) for i in range(5)] == [list(whole[i]) for i in range(5)]
-    _, answers = asked(rows, teacher)
+    answers = teacher.network.probabilities(predict_logits(teacher.network, rows)).numpy()
     own = np.array(labelled["label"])
     mixed = TEACHER_SHARE * answers[:3, 1] + (1 - TEACHER_SHARE) * own
     assert rows.labels[:3] == pytest.approx(mixed, abs=1e-6)
