@@ -64,7 +64,7 @@ def taught(
         everything = np.concatenate([np.arange(len(whole)), origins])
         size = tokenizer.get_vocab_size()
         answers.append(ngram_answers(rows, own, answers, everything, size))
-    targets = np.mean(answers, axis=0, dtype=np.float32)
+    targets = np.stack(answers).mean(axis=0)
     targets[: len(own)] = TEACHER_SHARE * targets[: len(own)] + (1 - TEACHER_SHARE) * own
     return replace(rows, labels=targets)
 
