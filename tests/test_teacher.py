@@ -229,6 +229,14 @@ def test_ngrams_learn_from_soft_labels_and_from_three_classes():
     assert answers[:, 3].max() < 0.01
 
 
+def test_words_that_stand_nowhere_else_say_nothing():
+    many = ngrams.MANY_TEXTS
+    rows = EncodedRows(np.arange(many) + 2, np.arange(many), np.arange(many) + 1)
+    own = np.tile([0, 1], many // 2).astype(np.float32)
+    answers = ngram_answers(rows, own, [], np.arange(many), many + 2)
+    assert answers == pytest.approx(0.5, abs=0.05)
+
+
 def test_runs_do_not_reach_from_one_row_into_the_next():
     rows = EncodedRows(np.array([2, 3, 4, 5]), np.array([0, 2]), np.array([2, 4]))
     runs, places = ngrams._runs(rows, 2, 10)

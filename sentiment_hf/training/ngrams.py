@@ -11,6 +11,7 @@ NGRAMS = "ngrams"
 LONGEST_RUN = 3
 INVERSE_PENALTY = 30.0
 FOLDS = 5
+MANY_TEXTS = 1_000
 # Neighbouring rows are often about one thing (IMDB's about one film), so they share a fold.
 LONGEST_BLOCK = 50
 
@@ -61,13 +62,13 @@ def ngram_answers(
 def _count(rows: EncodedRows, whole: int, vocab_size: int) -> Any:
     """Which runs stand in which row, a sparse `(rows, runs)` of ones.
 
-    Runs that the whole texts hold only once or, of many texts, a few times teach nothing.
+    Of many texts, longer runs that stand there only once or a few times teach nothing.
     """
     from scipy import sparse
 
-    least = 1 if whole < 1_000 else 2 + whole // 30_000
     parts = []
     for length in range(1, LONGEST_RUN + 1):
+        least = 1 if length == 1 or whole < MANY_TEXTS else 2 + whole // 30_000
         runs, places = _runs(rows, length, vocab_size)
         known, times = np.unique(runs[places < whole], return_counts=True)
         known = known[times >= least]
