@@ -20,6 +20,8 @@ from sentiment_hf import evaluate, load_reviews, train
 from sentiment_hf.checkpoint import EVALUATION_FILE
 from sentiment_hf.data import DEFAULT_DATASET
 from sentiment_hf.figures import BLUE, INK, ORANGE, figure
+from sentiment_hf.files import replaced_folder
+from sentiment_hf.training.ngrams import NGRAMS
 from sentiment_hf.training.session import processor_name
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -54,7 +56,7 @@ def main() -> None:
             ways["and self-training (`student`)"] = {
                 "preset": "student",
                 "init_from": arguments.encoder,
-                "teacher": [work / "1", "ngrams"],
+                "teacher": [work / "1", NGRAMS],
                 "unlabelled_split": UNLABELLED,
                 "epochs": arguments.epochs,
             }
@@ -75,10 +77,15 @@ def main() -> None:
             )
         axes.set(xlabel="labelled rows", ylabel="accuracy on the test split")
         axes.legend()
+    chosen_options = ""
+    if arguments.self_training is not None:
+        chosen_options += f" --self-training {' '.join(map(str, arguments.self_training))}"
+    if arguments.epochs is not None:
+        chosen_options += f" --epochs {arguments.epochs}"
     lines = [
         "# How many labels are enough",
         "",
-        f"Written by `python scripts/few_labels.py` on {processor_name()}.",
+        f"Written by `python scripts/few_labels.py{chosen_options}` on {processor_name()}.",
         f"Rows of the training split (seed {arguments.seed}), a tenth of them for calibration; the"
         " encoder and self-training also read texts without labels. Accuracy on the whole test"
         " split, one run each.",
@@ -99,7 +106,8 @@ def with_few_labels(reviews: DatasetDict, count: int, seed: int, folder: Path) -
     if not folder.exists():
         rows = np.random.default_rng(seed).choice(len(reviews["train"]), count, replace=False)
         few = DatasetDict({**reviews, "train": reviews["train"].select(np.sort(rows))})
-        few.save_to_disk(folder)
+        with replaced_folder(folder) as new:
+            few.save_to_disk(new)
     return folder
 
 

@@ -229,6 +229,28 @@ def test_ngrams_learn_from_soft_labels_and_from_three_classes():
     assert answers[:, 3].max() < 0.01
 
 
+def test_equal_texts_and_rows_of_a_rare_label_are_judged_fairly():
+    # Each text stands twice, far apart: the other one must not give its label away.
+    texts = [f"film {i} {i}" for i in range(200)] * 2
+    labels = np.random.default_rng(0).integers(0, 2, 200)
+    answers = answers_of_ngrams(texts, [*labels, *labels])
+    assert ((answers > 0.5) == [*labels, *labels]).mean() < 0.7
+    # All of a label's rows are neighbours, and few.
+    answers = answers_of_ngrams(
+        [*(f"dull {i} {i}" for i in range(190)), *(f"warm {i} {i}" for i in range(10))],
+        [0] * 190 + [1] * 10,
+    )
+    assert answers[190:].min() > answers[:190].max()
+
+
+def test_a_folder_called_ngrams_is_a_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert ngrams.is_ngrams("ngrams")
+    assert not ngrams.is_ngrams(tmp_path / "ngrams")
+    (tmp_path / "ngrams").mkdir()
+    assert not ngrams.is_ngrams("ngrams")
+
+
 def test_words_that_stand_nowhere_else_say_nothing():
     many = ngrams.MANY_TEXTS
     rows = EncodedRows(np.arange(many) + 2, np.arange(many), np.arange(many) + 1)

@@ -33,7 +33,7 @@ from sentiment_hf.network import LARGEST_SIZE, LSTMClassifier
 from sentiment_hf.pipeline import SentimentPipeline
 from sentiment_hf.tokenization import SMALLEST_VOCAB_SIZE
 from sentiment_hf.training import loop
-from sentiment_hf.training.ngrams import NGRAMS
+from sentiment_hf.training.ngrams import is_ngrams
 from sentiment_hf.training.objectives import balanced_weights, classification
 from sentiment_hf.training.presets import Preset, get_preset
 from sentiment_hf.training.rows import read_training_rows
@@ -79,8 +79,9 @@ def train(
 ) -> SentimentPipeline:
     """Trains tokenizer and network on the split `train` and writes a checkpoint folder.
 
-    Everything is chosen on validation rows carved from that split. A test split is opened only
-    with `unlabelled_split`, to leave its texts out.
+    Everything is chosen on validation rows carved from that split; where they are fewer than 500,
+    the last epoch is taken. A test split is opened only with `unlabelled_split`, to leave its texts
+    out.
 
     Args:
         dataset, options: as in `load_reviews`.
@@ -158,7 +159,7 @@ def train(
         networks = [
             SentimentPipeline.from_pretrained(model, device=device, dtype=precision_of(accelerator))
             for model in teachers
-            if model != NGRAMS
+            if not is_ngrams(model)
         ]
         rows = taught(
             networks,
@@ -167,7 +168,7 @@ def train(
             read.names,
             seed,
             tokenizer,
-            ngrams=NGRAMS in teachers,
+            ngrams=any(map(is_ngrams, teachers)),
         )
     validation = EncodedRows.from_split(read.validation, tokenizer, config.num_labels)
     batches = TrainingBatches(

@@ -78,7 +78,7 @@ PRESETS = {
         label_smoothing=0.05,
     ),
     "student": Preset(
-        what="for `--teacher`: as large as `fast`; soft labels are hard to learn by heart",
+        what="for `--teacher`: two directions of 160; soft labels are hard to learn by heart",
         network={
             "embedding_dim": 128,
             "hidden_size": 160,
