@@ -181,7 +181,8 @@ def answers_of_ngrams(texts, own, others=(), names=None):
 
 
 def test_ngrams_learn_what_runs_of_words_say():
-    texts = ["not good", "good", "a good film", "not bad", "bad", "a bad film"] * 20
+    base = ["not good", "good", "a good film", "not bad", "bad", "a bad film"]
+    texts = [f"{i} {text}" for i in range(20) for text in base]
     answers = answers_of_ngrams(texts, [0, 1, 1, 1, 0, 0] * 20)
     assert answers.dtype == np.float32
     assert (answers.reshape(20, 6).round() == [0, 1, 1, 1, 0, 0]).all()
@@ -208,8 +209,8 @@ def test_a_piece_is_judged_by_a_model_that_has_not_seen_its_text():
 
 
 def test_ngrams_take_up_what_the_others_say_of_texts_without_labels():
-    labelled = ["good film", "bad film"] * 20
-    more = ["superb play", "dull play"] * 20
+    labelled = [f"{i} {word} film" for i in range(20) for word in ("good", "bad")]
+    more = [f"{i} {word} play" for i in range(20) for word in ("superb", "dull")]
     says = np.array([0.5, 0.5] * 20 + [0.95, 0.05] * 20, dtype=np.float32)
     answers = answers_of_ngrams([*labelled, *more], [1, 0] * 20, [says])
     alone = answers_of_ngrams([*labelled, *more], [1, 0] * 20)
@@ -219,7 +220,7 @@ def test_ngrams_take_up_what_the_others_say_of_texts_without_labels():
 
 
 def test_ngrams_learn_from_soft_labels_and_from_three_classes():
-    texts = ["bad", "fair", "good"] * 20
+    texts = [f"{i} {word}" for i in range(20) for word in ("bad", "fair", "good")]
     soft = answers_of_ngrams(texts, [0.1, 0.5, 0.8] * 20)
     assert soft.reshape(20, 3) == pytest.approx(np.array([[0.1, 0.5, 0.8]] * 20), abs=0.05)
     # The fourth label has no row of its own.

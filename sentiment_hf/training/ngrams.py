@@ -69,15 +69,15 @@ def ngram_answers(
 
 def _folds(rows: EncodedRows, own: np.ndarray, whole: int) -> np.ndarray:
     """A fold for each whole text: neighbours of one label share it, and so do equal texts."""
+    first: dict[bytes, int] = {}
+    equal = np.array([first.setdefault(rows[row].tobytes(), row) for row in range(whole)])
     kinds = np.full(whole, -1)
     kinds[: len(own)] = own > 0.5 if own.ndim == 1 else own.argmax(axis=1)
     folds = np.empty(whole, dtype=np.int64)
     for kind in np.unique(kinds):
-        places = np.flatnonzero(kinds == kind)
+        places = np.flatnonzero((kinds == kind) & (equal == np.arange(whole)))
         block = min(LONGEST_BLOCK, max(1, len(places) // (FOLDS * 4)))
         folds[places] = np.arange(len(places)) // block % FOLDS
-    first: dict[bytes, int] = {}
-    equal = [first.setdefault(rows[row].tobytes(), row) for row in range(whole)]
     return folds[equal]
 
 
