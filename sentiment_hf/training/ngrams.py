@@ -61,9 +61,9 @@ def ngram_answers(
         targets[len(own) :] = np.mean([first, *told], axis=0)
     folds = _folds(rows, own, whole)
     for fold in range(FOLDS):
-        learnt, asked = folds != fold, folds[origins] == fold
-        if learnt.any() and asked.any():
-            answers[asked] = _Model(counts[:whole][learnt], targets[learnt]).answer(counts[asked])
+        learnt, asked = np.flatnonzero(folds != fold), folds[origins] == fold
+        if len(learnt) and asked.any():
+            answers[asked] = _Model(counts[learnt], targets[learnt]).answer(counts[asked])
     return answers
 
 
