@@ -1,5 +1,6 @@
 """Small things that many tests need. Nothing here touches the network but loopback."""
 
+import logging
 import os
 import random
 import socket
@@ -46,6 +47,15 @@ SENTENCES = [
     "warm and good",
     "cold and bad",
 ]
+
+
+@pytest.fixture(autouse=True)
+def _own_messages():
+    """A command that ran earlier in this process has kept its messages from `caplog`."""
+    logger = logging.getLogger("sentiment_hf")
+    logger.handlers.clear()
+    logger.setLevel(logging.NOTSET)
+    logger.propagate = True
 
 
 @pytest.fixture(autouse=True)

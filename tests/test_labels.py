@@ -28,9 +28,7 @@ def read(tmp_path):
 
 
 @pytest.fixture
-def messages(caplog, monkeypatch):
-    # A command that ran earlier in this process keeps its messages to itself.
-    monkeypatch.setattr(logging.getLogger("sentiment_hf"), "propagate", True)
+def messages(caplog):
     caplog.set_level(logging.INFO, logger="sentiment_hf")
     return caplog
 
