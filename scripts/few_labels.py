@@ -10,6 +10,7 @@ and writes docs/few_labels.md and docs/few_labels.png. The encoder has read the 
 import argparse
 import json
 import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from datasets import DatasetDict
 from sentiment_hf import evaluate, load_reviews, train
 from sentiment_hf.checkpoint import EVALUATION_FILE
 from sentiment_hf.data import DEFAULT_DATASET
-from sentiment_hf.figures import BLUE, INK, ORANGE, figure
+from sentiment_hf.figures import figure
 from sentiment_hf.files import replaced_folder
+from sentiment_hf.training.lsa import LSA
 from sentiment_hf.training.ngrams import NGRAMS
 from sentiment_hf.training.session import processor_name
 
@@ -35,7 +37,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/few"))
     parser.add_argument("--labels", type=int, nargs="+", default=[100, 500, 1_000, 2_000])
     parser.add_argument("--self-training", type=int, nargs="*", help="the counts to do it for")
-    parser.add_argument("--epochs", type=int, help="of self-training, the longest part")
+    parser.add_argument(
+        "--epochs", type=int, nargs="+", default=[2, 3], help="of each round of self-training"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--docs", type=Path, default=DOCS, help="the folder to write into")
     arguments = parser.parse_args()
@@ -44,24 +48,13 @@ def main() -> None:
     reviews = load_reviews(arguments.dataset, seed=arguments.seed)
     # By way, then by count.
     found: dict[str, dict[int, float]] = {}
-    chosen = arguments.labels if arguments.self_training is None else arguments.self_training
     for count in arguments.labels:
         work = arguments.work / str(count)
         dataset = with_few_labels(reviews, count, arguments.seed, work / "reviews")
-        ways: dict[str, dict[str, Any]] = {
-            "from scratch (`fast`)": {"preset": "fast"},
-            "from the encoder (`best`)": {"preset": "best", "init_from": arguments.encoder},
-        }
-        if UNLABELLED in reviews and count in chosen:
-            ways["and self-training (`student`)"] = {
-                "preset": "student",
-                "init_from": arguments.encoder,
-                "teacher": [work / "1", NGRAMS],
-                "unlabelled_split": UNLABELLED,
-                "epochs": arguments.epochs,
-            }
-        for number, (way, options) in enumerate(ways.items()):
-            folder = work / str(number)
+        rounds = arguments.epochs if UNLABELLED in reviews else []
+        if arguments.self_training is not None and count not in arguments.self_training:
+            rounds = []
+        for way, folder, options in ways(work, arguments.encoder, rounds):
             # What is trained and measured is taken as it is, so that a cut run can be repeated.
             train(dataset, folder, seed=arguments.seed, resume=True, show_progress=False, **options)
             if not (folder / EVALUATION_FILE).exists():
@@ -71,21 +64,19 @@ def main() -> None:
             logging.info("%d labels, %s: %.4f", count, way, accuracy)
 
     with figure(arguments.docs / "few_labels.png") as axes:
-        for (way, accuracies), colour in zip(found.items(), (INK, ORANGE, BLUE), strict=False):
-            axes.semilogx(
-                list(accuracies), list(accuracies.values()), color=colour, marker="o", label=way
-            )
+        for way, accuracies in found.items():
+            axes.semilogx(list(accuracies), list(accuracies.values()), marker="o", label=way)
         axes.set(xlabel="labelled rows", ylabel="accuracy on the test split")
         axes.legend()
-    chosen_options = ""
+    chosen = ""
     if arguments.self_training is not None:
-        chosen_options += f" --self-training {' '.join(map(str, arguments.self_training))}"
-    if arguments.epochs is not None:
-        chosen_options += f" --epochs {arguments.epochs}"
+        chosen += f" --self-training {' '.join(map(str, arguments.self_training))}"
+    if arguments.epochs != parser.get_default("epochs"):
+        chosen += f" --epochs {' '.join(map(str, arguments.epochs))}"
     lines = [
         "# How many labels are enough",
         "",
-        f"Written by `python scripts/few_labels.py{chosen_options}` on {processor_name()}.",
+        f"Written by `python scripts/few_labels.py{chosen}` on {processor_name()}.",
         f"Rows of the training split (seed {arguments.seed}), a tenth of them for calibration; the"
         " encoder and self-training also read texts without labels. Accuracy on the whole test"
         " split, one run each.",
@@ -99,6 +90,26 @@ def main() -> None:
     lines += ["", "![Accuracy over labelled rows](few_labels.png)", ""]
     (arguments.docs / "few_labels.md").write_text("\n".join(lines))
     print("\n".join(lines))
+
+
+def ways(
+    work: Path, encoder: str, rounds: Sequence[int]
+) -> Iterator[tuple[str, Path, dict[str, Any]]]:
+    """What a way is called, the folder it fills, and what it tells `train`."""
+    yield "from scratch (`fast`)", work / "fast", {"preset": "fast"}
+    source, last = encoder, work / "best"
+    yield "from the encoder (`best`)", last, {"preset": "best", "init_from": source}
+    for number, epochs in enumerate(rounds, start=1):
+        folder = work / f"student-{number}"
+        options = {
+            "preset": "student",
+            "init_from": source,
+            "teacher": [last, LSA, NGRAMS],
+            "unlabelled_split": UNLABELLED,
+            "epochs": epochs,
+        }
+        yield f"self-training (`student`), round {number}", folder, options
+        source = last = folder
 
 
 def with_few_labels(reviews: DatasetDict, count: int, seed: int, folder: Path) -> Path:

@@ -160,8 +160,8 @@ def _listen(quiet: bool) -> None:
     "--teacher",
     metavar="MODEL",
     multiple=True,
-    help="Learn the answers (soft labels) of this checkpoint, or of `ngrams`, a linear model; given"
-    " more than once, their mean.",
+    help="Learn the answers (soft labels) of this checkpoint, or of the linear models `ngrams` and,"
+    " for few labels, `lsa`; given more than once, their mean.",
 )
 @click.option("--unlabelled-split", metavar="SPLIT", help="Texts for the teacher to label.")
 @click.option("--balanced", is_flag=True, help="Give rare labels the same say as frequent ones.")

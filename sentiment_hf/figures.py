@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 INK = "#334155"
 BLUE = "#2563eb"
 ORANGE = "#ea580c"
+TEAL = "#0d9488"
 STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -22,6 +23,7 @@ STYLE: dict[Any, Any] = {
     "axes.labelcolor": INK,
     "axes.titlecolor": INK,
     "axes.titlesize": 10,
+    "axes.prop_cycle": f"cycler(color={[INK, ORANGE, BLUE, TEAL]})",
     "xtick.color": INK,
     "ytick.color": INK,
     "text.color": INK,

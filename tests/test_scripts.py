@@ -182,16 +182,19 @@ def test_few_labels_writes_its_page(tmp_path, checkpoint):
     sample["unsupervised"] = sample["train"]
     sample.save_to_disk(tmp_path / "reviews")
     arguments = ["--dataset", "reviews", "--encoder", checkpoint, "--labels", 60]
-    arguments += ["--epochs", 1, "--docs", tmp_path]
+    arguments += ["--epochs", 1, 1, "--docs", tmp_path]
     done = run_script("few_labels.py", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "few_labels.md").read_text()
     row = next(line for line in page.splitlines() if line.startswith("| 60 |"))
     accuracies = [float(cell) for cell in row.split("|")[2:-1]]
-    assert len(accuracies) == 3
+    assert len(accuracies) == 4
     assert all(0 < accuracy < 1 for accuracy in accuracies)
     assert (tmp_path / "few_labels.png").read_bytes().startswith(b"\x89PNG")
-    for way in range(3):
-        record = json.loads((tmp_path / f"runs/few/60/{way}/training.json").read_text())["data"]
-        assert record["train_rows"] + record["validation_rows"] == 60
-    assert record["unlabelled_rows"] > 200
+    for way in ("fast", "best", "student-1", "student-2"):
+        record = json.loads((tmp_path / f"runs/few/60/{way}/training.json").read_text())
+        assert record["data"]["train_rows"] + record["data"]["validation_rows"] == 60
+    assert record["data"]["unlabelled_rows"] > 200
+    # The second round goes on from the first, and asks it.
+    assert record["arguments"]["init_from"] == "student-1"
+    assert record["arguments"]["teacher"] == "student-1, lsa, ngrams"

@@ -7,14 +7,12 @@ import pytest
 import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, concatenate_datasets
 
-from sentiment_hf import SentimentError, train_tokenizer
+from sentiment_hf import SentimentError
 from sentiment_hf.batching import EncodedRows
 from sentiment_hf.inference import predict_logits
-from sentiment_hf.training import ngrams
 from sentiment_hf.training import teacher as teaching
-from sentiment_hf.training.ngrams import ngram_answers
 from sentiment_hf.training.rows import read_training_rows
-from sentiment_hf.training.teacher import TEACHER_SHARE, taught
+from sentiment_hf.training.teacher import LINEAR_TEACHERS, TEACHER_SHARE, is_linear, taught
 
 NAMES = {0: "neg", 1: "pos"}
 FEATURES = Features({"text": Value("string"), "label": ClassLabel(names=["neg", "pos"])})
@@ -171,106 +169,25 @@ def test_sentences_end_where_a_reader_sees_their_end():
     assert [part for part in parts if part] == ["Good!", "Bad?", "So so...", "Dr.", "No"]
 
 
-def answers_of_ngrams(texts, own, others=(), names=None):
-    """What n-grams answer to whole texts, and a tokenizer's words for them."""
-    tokenizer = train_tokenizer(texts)
-    rows = EncodedRows.from_split(Dataset.from_dict({"text": texts}), tokenizer, None)
-    own = np.asarray(own, dtype=np.float32)
-    size = tokenizer.get_vocab_size()
-    return ngram_answers(rows, own, list(others), np.arange(len(texts)), size)
-
-
-def test_ngrams_learn_what_runs_of_words_say():
-    base = ["not good", "good", "a good film", "not bad", "bad", "a bad film"]
-    texts = [f"{i} {text}" for i in range(20) for text in base]
-    answers = answers_of_ngrams(texts, [0, 1, 1, 1, 0, 0] * 20)
-    assert answers.dtype == np.float32
-    assert (answers.reshape(20, 6).round() == [0, 1, 1, 1, 0, 0]).all()
-
-
-def test_no_row_is_judged_by_a_model_that_has_seen_it():
-    texts = [f"film {i} {i}" for i in range(200)]
-    labels = np.random.default_rng(0).integers(0, 2, 200)
-    answers = answers_of_ngrams(texts, labels)
-    # The numbers stand in one row each: by heart, every label would be known.
-    assert ((answers > 0.5) == labels).mean() < 0.7
-
-
-def test_a_piece_is_judged_by_a_model_that_has_not_seen_its_text():
-    texts = [f"film {i} {i}" for i in range(200)]
-    tokenizer = train_tokenizer(texts)
-    labels = np.random.default_rng(0).integers(0, 2, 200)
-    pieces = Dataset.from_dict({"text": [*texts, *(f"{i} {i}" for i in range(200))]})
-    rows = EncodedRows.from_split(pieces, tokenizer, None)
-    origins = np.concatenate([np.arange(200), np.arange(200)])
-    own = labels.astype(np.float32)
-    answers = ngram_answers(rows, own, [], origins, tokenizer.get_vocab_size())
-    assert ((answers[200:] > 0.5) == labels).mean() < 0.7
-
-
-def test_ngrams_take_up_what_the_others_say_of_texts_without_labels():
-    labelled = [f"{i} {word} film" for i in range(20) for word in ("good", "bad")]
-    more = [f"{i} {word} play" for i in range(20) for word in ("superb", "dull")]
-    says = np.array([0.5, 0.5] * 20 + [0.95, 0.05] * 20, dtype=np.float32)
-    answers = answers_of_ngrams([*labelled, *more], [1, 0] * 20, [says])
-    alone = answers_of_ngrams([*labelled, *more], [1, 0] * 20)
-    assert answers[40::2].min() > 0.6
-    assert answers[41::2].max() < 0.4
-    assert alone[40:] == pytest.approx(0.5, abs=0.05)
-
-
-def test_ngrams_learn_from_soft_labels_and_from_three_classes():
-    texts = [f"{i} {word}" for i in range(20) for word in ("bad", "fair", "good")]
-    soft = answers_of_ngrams(texts, [0.1, 0.5, 0.8] * 20)
-    assert soft.reshape(20, 3) == pytest.approx(np.array([[0.1, 0.5, 0.8]] * 20), abs=0.05)
-    # The fourth label has no row of its own.
-    answers = answers_of_ngrams(texts, np.eye(4)[[0, 1, 2] * 20])
-    assert answers.argmax(axis=1).tolist() == [0, 1, 2] * 20
-    assert answers.sum(axis=1) == pytest.approx(1)
-    assert answers[:, 3].max() < 0.01
-
-
-def test_equal_texts_and_rows_of_a_rare_label_are_judged_fairly():
-    # Each text stands twice, far apart: the other one must not give its label away.
-    texts = [f"film {i} {i}" for i in range(200)] * 2
-    labels = np.random.default_rng(0).integers(0, 2, 200)
-    answers = answers_of_ngrams(texts, [*labels, *labels])
-    assert ((answers > 0.5) == [*labels, *labels]).mean() < 0.7
-    # All of a label's rows are neighbours, and few.
-    answers = answers_of_ngrams(
-        [*(f"dull {i} {i}" for i in range(190)), *(f"warm {i} {i}" for i in range(10))],
-        [0] * 190 + [1] * 10,
-    )
-    assert answers[190:].min() > answers[:190].max()
-
-
-def test_a_folder_called_ngrams_is_a_checkpoint(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", LINEAR_TEACHERS)
+def test_a_folder_of_a_linear_teachers_name_is_a_checkpoint(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert ngrams.is_ngrams("ngrams")
-    assert not ngrams.is_ngrams(tmp_path / "ngrams")
-    (tmp_path / "ngrams").mkdir()
-    assert not ngrams.is_ngrams("ngrams")
+    assert is_linear(name)
+    assert not is_linear(tmp_path / name)
+    (tmp_path / name).mkdir()
+    assert not is_linear(name)
 
 
-def test_words_that_stand_nowhere_else_say_nothing():
-    many = ngrams.MANY_TEXTS
-    rows = EncodedRows(np.arange(many) + 2, np.arange(many), np.arange(many) + 1)
-    own = np.tile([0, 1], many // 2).astype(np.float32)
-    answers = ngram_answers(rows, own, [], np.arange(many), many + 2)
-    assert answers == pytest.approx(0.5, abs=0.05)
-
-
-def test_runs_do_not_reach_from_one_row_into_the_next():
-    rows = EncodedRows(np.array([2, 3, 4, 5]), np.array([0, 2]), np.array([2, 4]))
-    runs, places = ngrams._runs(rows, 2, 10)
-    assert (runs.tolist(), places.tolist()) == ([23, 45], [0, 1])
-
-
-def test_ngrams_teach_what_they_learnt_from_the_labelled_rows(reviews, tmp_path, run):
-    options = ["--teacher", "ngrams", "--unlabelled-split", "unsupervised", "--quiet"]
+@pytest.mark.parametrize("names", [["ngrams"], ["lsa"], ["lsa", "ngrams"]])
+def test_linear_teachers_teach_what_they_learnt_from_the_labelled_rows(
+    names, reviews, tmp_path, run
+):
+    options = ["--unlabelled-split", "unsupervised", "--quiet"]
+    for name in names:
+        options += ["--teacher", name]
     options += ["--epochs", 12, "--batch-size", 16, "--learning-rate", 0.01]
     result = run("train", reviews, "--output", tmp_path / "student", *options)
     assert result.exit_code == 0, result.stderr
     record = json.loads((tmp_path / "student/training.json").read_text())
-    assert record["arguments"]["teacher"] == "ngrams"
+    assert record["arguments"]["teacher"] == ", ".join(names)
     assert record["validation_accuracy"] > 0.8

@@ -33,7 +33,6 @@ from sentiment_hf.network import LARGEST_SIZE, LSTMClassifier
 from sentiment_hf.pipeline import SentimentPipeline
 from sentiment_hf.tokenization import SMALLEST_VOCAB_SIZE
 from sentiment_hf.training import loop
-from sentiment_hf.training.ngrams import is_ngrams
 from sentiment_hf.training.objectives import balanced_weights, classification
 from sentiment_hf.training.presets import Preset, get_preset
 from sentiment_hf.training.rows import read_training_rows
@@ -44,7 +43,7 @@ from sentiment_hf.training.session import (
     start_accelerator,
 )
 from sentiment_hf.training.start import find_source, words_and_sizes
-from sentiment_hf.training.teacher import taught
+from sentiment_hf.training.teacher import is_linear, taught
 from sentiment_hf.training.word_vectors import word_vectors
 
 FEWEST_STEPS = 400
@@ -91,8 +90,9 @@ def train(
             `pretrain` made. The head is new where the labels differ.
         teacher: a MODEL whose answers become soft labels, also of single sentences (see
             `sentiment_hf.training.teacher`); of several, the mean. Train it with the same seed:
-            another one's validation rows were among what it learnt from. `ngrams` is a linear
-            model that learns from the same rows first (see `sentiment_hf.training.ngrams`).
+            another one's validation rows were among what it learnt from. `ngrams` and, for few
+            labels and many texts, `lsa` are linear models that learn from the same rows first (see
+            `sentiment_hf.training.ngrams` and `lsa`).
         unlabelled_split: texts for the teacher to label, beside the labelled ones.
         balanced: give rare labels the same say as frequent ones.
         max_length: words kept of a longer text.
@@ -159,7 +159,7 @@ def train(
         networks = [
             SentimentPipeline.from_pretrained(model, device=device, dtype=precision_of(accelerator))
             for model in teachers
-            if not is_ngrams(model)
+            if not is_linear(model)
         ]
         rows = taught(
             networks,
@@ -168,7 +168,7 @@ def train(
             read.names,
             seed,
             tokenizer,
-            ngrams=any(map(is_ngrams, teachers)),
+            linear=[str(model) for model in teachers if is_linear(model)],
         )
     validation = EncodedRows.from_split(read.validation, tokenizer, config.num_labels)
     batches = TrainingBatches(

@@ -1,10 +1,22 @@
 """The language model that pretrains embedding and LSTM on text without labels."""
 
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
-from sentiment_hf.batching import Batch
+from sentiment_hf.batching import Batch, EncodedRows, TrainingBatches
 from sentiment_hf.network import LSTMClassifier
+from sentiment_hf.training import loop
+from sentiment_hf.training.presets import Pretraining
+from sentiment_hf.training.state import StateFolder
+from sentiment_hf.training.word_vectors import word_vectors
+
+SHORTEST_WINDOW = 2
 
 
 class LanguageModel(nn.Module):
@@ -71,3 +83,81 @@ class LanguageModel(nn.Module):
 def guess_words(model: nn.Module, batch: Batch) -> Tensor:
     """The language model's objective."""
     return model(batch)
+
+
+def guessing_windows(rows: EncodedRows, longest: int) -> EncodedRows:
+    """The texts in pieces of at most so many words; pieces with nothing to guess are left out."""
+    windows = rows.windows(longest)
+    long_enough = np.flatnonzero(windows.lengths >= SHORTEST_WINDOW)
+    return EncodedRows(windows.tokens, windows.starts[long_enough], windows.ends[long_enough])
+
+
+def start_from_word_vectors(network: LSTMClassifier, rows: EncodedRows, seed: int) -> None:
+    """Gives the embedding what the texts alone say of their words."""
+    config = network.config
+    vectors = word_vectors(rows, config.vocab_size, config.embedding_dim, seed)
+    # A softmax with shared weights starts calmer from shorter vectors.
+    network.embedding.load_state_dict({"weight": vectors * config.embedding_dim**-0.25})
+
+
+def learn_language(
+    network: LSTMClassifier,
+    windows: EncodedRows,
+    held_windows: EncodedRows,
+    settings: Pretraining,
+    *,
+    seed: int,
+    accelerator: Accelerator,
+    state: StateFolder,
+    identity: dict[str, Any],
+    show_progress: bool,
+) -> list[dict[str, Any]]:
+    """Trains embedding and LSTM as a language model, on the one training loop.
+
+    Args:
+        windows, held_windows: as `guessing_windows` gives them; perplexity is measured on the
+            latter.
+        state, identity: as in `loop.run`.
+
+    Returns:
+        The history of `loop.run`.
+    """
+    batches = TrainingBatches(
+        windows,
+        settings.batch_size,
+        seed=seed,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+        by_words=True,
+    )
+    held_batches = TrainingBatches(held_windows, settings.batch_size, seed=0, by_words=True)
+    candidates = settings.candidates if accelerator.device.type == "cpu" else None
+    return loop.run(
+        LanguageModel(network, candidates),
+        [loop.Task(guess_words, batches)],
+        settings.loop,
+        accelerator=accelerator,
+        validate=_perplexity(held_batches, accelerator),
+        state=state,
+        identity=identity,
+        show_progress=show_progress,
+    )
+
+
+def _perplexity(
+    batches: TrainingBatches, accelerator: Accelerator
+) -> Callable[[nn.Module], dict[str, float]]:
+    """Measures the perplexity of a word, over all words of the vocabulary."""
+
+    def validate(model: nn.Module) -> dict[str, float]:
+        model.eval()
+        total, count = 0.0, 0
+        with torch.inference_mode(), accelerator.autocast():
+            for batch in batches.epoch(0):
+                guesses = int(batch.attention_mask[:, 1:].sum())
+                total += float(model(batch.to(accelerator.device))) * guesses
+                count += guesses
+        model.train()
+        return {"perplexity": math.exp(total / count)}
+
+    return validate

@@ -2,20 +2,15 @@
 
 import dataclasses
 import logging
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack
 
-import numpy as np
-import torch
-from accelerate import Accelerator
 from accelerate.utils import set_seed
-from torch import nn
 
 from sentiment_hf.arguments import check_rate, check_whole
-from sentiment_hf.batching import EncodedRows, TrainingBatches
+from sentiment_hf.batching import EncodedRows
 from sentiment_hf.checkpoint import TRAINING_FILE, read_encoder, write_encoder, write_tokenizer
 from sentiment_hf.data import (
     DEFAULT_DATASET,
@@ -28,9 +23,12 @@ from sentiment_hf.files import write_json
 from sentiment_hf.hub import model_name
 from sentiment_hf.network import LARGEST_SIZE, LSTMClassifier
 from sentiment_hf.tokenization import SMALLEST_VOCAB_SIZE
-from sentiment_hf.training import loop
-from sentiment_hf.training.language_model import LanguageModel, guess_words
-from sentiment_hf.training.presets import PRETRAINING, Pretraining
+from sentiment_hf.training.language_model import (
+    guessing_windows,
+    learn_language,
+    start_from_word_vectors,
+)
+from sentiment_hf.training.presets import PRETRAINING
 from sentiment_hf.training.rows import texts_to_read
 from sentiment_hf.training.session import (
     OutputFolder,
@@ -39,9 +37,6 @@ from sentiment_hf.training.session import (
     start_accelerator,
 )
 from sentiment_hf.training.start import find_source, words_and_sizes
-from sentiment_hf.training.word_vectors import word_vectors
-
-SHORTEST_WINDOW = 2
 
 logger = logging.getLogger(__name__)
 
@@ -121,28 +116,27 @@ def pretrain(
         "validation_rows": len(held_out),
     }
     rows = EncodedRows.from_split(texts, tokenizer, None)
-    batches = _batches(rows, settings, seed, accelerator)
-    held_rows = EncodedRows.from_split(held_out, tokenizer, None)
-    validation = _batches(held_rows, settings, 0)
+    windows = guessing_windows(rows, settings.window)
+    held_windows = guessing_windows(
+        EncodedRows.from_split(held_out, tokenizer, None), settings.window
+    )
+    if not len(windows) or not len(held_windows):
+        raise SentimentError("The texts are too short to guess a next word in them.")
     target.begin(accelerator, resume=resume)
     set_seed(seed)
     network = LSTMClassifier(config)
     if source is not None:
         read_encoder(source, network)
     elif not target.state.exists():
-        vectors = word_vectors(rows, config.vocab_size, config.embedding_dim, seed)
-        # A softmax with shared weights starts calmer from shorter vectors.
-        network.embedding.load_state_dict({"weight": vectors * config.embedding_dim**-0.25})
-    model = LanguageModel(
-        network, settings.candidates if accelerator.device.type == "cpu" else None
-    )
+        start_from_word_vectors(network, rows, seed)
     preparation = time.monotonic() - started
-    history = loop.run(
-        model,
-        [loop.Task(guess_words, batches)],
-        settings.loop,
+    history = learn_language(
+        network,
+        windows,
+        held_windows,
+        settings,
+        seed=seed,
         accelerator=accelerator,
-        validate=_perplexity(validation, accelerator),
         state=target.state,
         identity={
             **arguments,
@@ -166,39 +160,3 @@ def pretrain(
 
     target.replace(accelerator, write)
     return target.path
-
-
-def _batches(
-    rows: EncodedRows, settings: Pretraining, seed: int, accelerator: Accelerator | None = None
-) -> TrainingBatches:
-    windows = rows.windows(settings.window)
-    long_enough = np.flatnonzero(windows.lengths >= SHORTEST_WINDOW)
-    if not len(long_enough):
-        raise SentimentError("The texts are too short to guess a next word in them.")
-    return TrainingBatches(
-        EncodedRows(windows.tokens, windows.starts[long_enough], windows.ends[long_enough]),
-        settings.batch_size,
-        seed=seed,
-        rank=accelerator.process_index if accelerator else 0,
-        world=accelerator.num_processes if accelerator else 1,
-        by_words=True,
-    )
-
-
-def _perplexity(
-    batches: TrainingBatches, accelerator: Accelerator
-) -> Callable[[nn.Module], dict[str, float]]:
-    """Measures the perplexity of a word, over all words of the vocabulary."""
-
-    def validate(model: nn.Module) -> dict[str, float]:
-        model.eval()
-        total, count = 0.0, 0
-        with torch.inference_mode(), accelerator.autocast():
-            for batch in batches.epoch(0):
-                guesses = int(batch.attention_mask[:, 1:].sum())
-                total += float(model(batch.to(accelerator.device))) * guesses
-                count += guesses
-        model.train()
-        return {"perplexity": math.exp(total / count)}
-
-    return validate

@@ -8,6 +8,7 @@ that the student learns what a sentence says, and not what the review around it 
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from datasets import Dataset, concatenate_datasets
@@ -16,13 +17,21 @@ from tokenizers import Tokenizer
 from sentiment_hf.batching import EncodedRows, target_probabilities
 from sentiment_hf.labels import match_labels
 from sentiment_hf.pipeline import SentimentPipeline
-from sentiment_hf.training.ngrams import ngram_answers
+from sentiment_hf.training.lsa import LSA, lsa_answers
+from sentiment_hf.training.ngrams import NGRAMS, ngram_answers
 
+# The names of teachers that are no network, and learn from the labelled rows first.
+LINEAR_TEACHERS = (LSA, NGRAMS)
 # Of the target of a row that has a label of its own.
 TEACHER_SHARE = 0.5
 MOST_SENTENCES = 3
 TEXTS_AT_ONCE = 4096
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+|<br\s*/?>")
+
+
+def is_linear(teacher: str | Path) -> bool:
+    """Whether a name means one of LINEAR_TEACHERS; a folder of that name wins, as everywhere."""
+    return teacher in LINEAR_TEACHERS and not Path(teacher).is_dir()
 
 
 def taught(
@@ -33,14 +42,14 @@ def taught(
     seed: int,
     tokenizer: Tokenizer,
     *,
-    ngrams: bool = False,
+    linear: Sequence[str] = (),
 ) -> EncodedRows:
     """Labelled rows, unlabelled rows if any, and pieces of both, with target probabilities.
 
     Several teachers are asked for the mean of their probabilities.
 
     Args:
-        ngrams: ask `ngram_answers` too.
+        linear: which of LINEAR_TEACHERS to ask, too.
 
     Returns:
         Their words, with targets as in `Batch.labels`.
@@ -60,9 +69,11 @@ def taught(
     ]
     if len(names) == 2:
         answers = [answer[:, 1] for answer in answers]
-    if ngrams:
-        everything = np.concatenate([np.arange(len(whole)), origins])
-        size = tokenizer.get_vocab_size()
+    everything = np.concatenate([np.arange(len(whole)), origins])
+    size = tokenizer.get_vocab_size()
+    if LSA in linear:
+        answers.append(lsa_answers(rows, own, everything, size))
+    if NGRAMS in linear:
         answers.append(ngram_answers(rows, own, answers, everything, size))
     targets = np.stack(answers).mean(axis=0)
     targets[: len(own)] = TEACHER_SHARE * targets[: len(own)] + (1 - TEACHER_SHARE) * own
