@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--labels", type=int, nargs="+", default=[100, 500, 1_000, 2_000])
     parser.add_argument("--self-training", type=int, nargs="*", help="the counts to do it for")
     parser.add_argument(
-        "--epochs", type=int, nargs="+", default=[2, 3], help="of each round of self-training"
+        "--epochs", type=int, nargs="+", default=[2], help="of each round of self-training"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--docs", type=Path, default=DOCS, help="the folder to write into")
@@ -78,8 +78,9 @@ def main() -> None:
         "",
         f"Written by `python scripts/few_labels.py{chosen}` on {processor_name()}.",
         f"Rows of the training split (seed {arguments.seed}), a tenth of them for calibration; the"
-        " encoder and self-training also read texts without labels. Accuracy on the whole test"
-        " split, one run each.",
+        " encoder and self-training also read texts without labels. The teachers of self-training"
+        " are the network before it, `lsa` and `ngrams`. Accuracy on the whole test split, one run"
+        " each.",
         "",
         "| labelled rows | " + " | ".join(found) + " |",
         "|---|" + "---|" * len(found),
@@ -108,7 +109,8 @@ def ways(
             "unlabelled_split": UNLABELLED,
             "epochs": epochs,
         }
-        yield f"self-training (`student`), round {number}", folder, options
+        way = "self-training (`student`)" if number == 1 else f"round {number} of it"
+        yield way, folder, options
         source = last = folder
 
 
