@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from sentiment_hf import SentimentError, SentimentPipeline, __version__, train
-from sentiment_hf.training import loop
+from sentiment_hf.training import language_model, loop
 from sentiment_hf.training.language_model import LanguageModel, guess_words
 from sentiment_hf.training.objectives import balanced_weights, classification
 
@@ -399,3 +399,14 @@ def test_a_softmax_over_many_sampled_words_is_near_the_full_one(make_network, ma
     sampled.load_state_dict(full.state_dict())
     batch = next(make_batches().epoch(0))
     assert sampled.train()(batch).item() == pytest.approx(full.train()(batch).item(), rel=1e-3)
+
+
+def test_a_language_model_is_judged_slice_by_slice_as_at_once(
+    make_network, make_batches, monkeypatch
+):
+    model = LanguageModel(make_network()).eval()
+    batch = next(make_batches().epoch(0))
+    monkeypatch.setattr(language_model, "SLICE", 10_000)
+    at_once = model(batch).item()
+    monkeypatch.setattr(language_model, "SLICE", 3)
+    assert model(batch).item() == pytest.approx(at_once, rel=1e-5)

@@ -17,6 +17,8 @@ from sentiment_hf.training.state import StateFolder
 from sentiment_hf.training.word_vectors import word_vectors
 
 SHORTEST_WINDOW = 2
+# Words whose scores over the vocabulary are computed at once when perplexity is measured.
+SLICE = 256
 
 
 class LanguageModel(nn.Module):
@@ -66,9 +68,15 @@ class LanguageModel(nn.Module):
         vectors = projection(self.dropout(states))
         weight = self.network.embedding.weight
         if not (self.training and self.candidates):
-            return nn.functional.cross_entropy(
-                nn.functional.linear(vectors, weight, self.bias).float(), words
-            )
+            # All scores of a batch at once are a gigabyte: seven times slower to judge by.
+            size = len(words) if self.training else SLICE
+            losses = [
+                nn.functional.cross_entropy(
+                    nn.functional.linear(some, weight, self.bias).float(), right, reduction="sum"
+                )
+                for some, right in zip(vectors.split(size), words.split(size), strict=True)
+            ]
+            return torch.stack(losses).sum() / len(words)
         sampled = torch.multinomial(self.chances, self.candidates, replacement=True).unique()
         expected = -torch.expm1(self.candidates * torch.log1p(-self.chances))
         correction = self.bias - expected.log()
