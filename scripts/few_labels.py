@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--labels", type=int, nargs="+", default=[100, 500, 1_000, 2_000])
     parser.add_argument("--self-training", type=int, nargs="*", help="the counts to do it for")
     parser.add_argument(
-        "--epochs", type=int, nargs="+", default=[2], help="of each round of self-training"
+        "--epochs", type=int, nargs="+", default=[2], help="of self-training, a number a round"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--docs", type=Path, default=DOCS, help="the folder to write into")

@@ -161,7 +161,7 @@ def _listen(quiet: bool) -> None:
     metavar="MODEL",
     multiple=True,
     help="Learn the answers (soft labels) of this checkpoint, or of the linear models `ngrams` and,"
-    " for few labels, `lsa`; given more than once, their mean.",
+    " for few labels and many texts without, `lsa`; given more than once, their mean.",
 )
 @click.option("--unlabelled-split", metavar="SPLIT", help="Texts for the teacher to label.")
 @click.option("--balanced", is_flag=True, help="Give rare labels the same say as frequent ones.")

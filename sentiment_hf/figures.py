@@ -15,6 +15,7 @@ INK = "#334155"
 BLUE = "#2563eb"
 ORANGE = "#ea580c"
 TEAL = "#0d9488"
+PURPLE = "#9333ea"
 STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -23,7 +24,7 @@ STYLE: dict[Any, Any] = {
     "axes.labelcolor": INK,
     "axes.titlecolor": INK,
     "axes.titlesize": 10,
-    "axes.prop_cycle": f"cycler(color={[INK, ORANGE, BLUE, TEAL]})",
+    "axes.prop_cycle": f"cycler(color={[INK, ORANGE, BLUE, TEAL, PURPLE]})",
     "xtick.color": INK,
     "ytick.color": INK,
     "text.color": INK,

@@ -11,8 +11,8 @@ from sentiment_hf.training.lsa import lsa_answers
 from sentiment_hf.training.ngrams import ngram_answers
 
 
-def answers_of_ngrams(texts, own, others=(), names=None):
-    """What n-grams answer to whole texts, and a tokenizer's words for them."""
+def answers_of_ngrams(texts, own, others=()):
+    """What n-grams answer to whole texts."""
     tokenizer = train_tokenizer(texts)
     rows = EncodedRows.from_split(Dataset.from_dict({"text": texts}), tokenizer, None)
     own = np.asarray(own, dtype=np.float32)
@@ -98,11 +98,22 @@ def test_runs_do_not_reach_from_one_row_into_the_next():
     assert (runs.tolist(), places.tolist()) == ([23, 45], [0, 1])
 
 
-def answers_of_lsa(texts, own):
+def answers_of_lsa(texts, own, pieces=(), origins=()):
+    """What lsa answers to whole texts, and to pieces of those that `origins` names."""
     tokenizer = train_tokenizer(texts)
-    rows = EncodedRows.from_split(Dataset.from_dict({"text": texts}), tokenizer, None)
+    split = Dataset.from_dict({"text": [*texts, *pieces]})
+    rows = EncodedRows.from_split(split, tokenizer, None)
     own = np.asarray(own, dtype=np.float32)
-    return lsa_answers(rows, own, np.arange(len(texts)), tokenizer.get_vocab_size())
+    whose = np.array([*range(len(texts)), *origins])
+    return lsa_answers(rows, own, whose, tokenizer.get_vocab_size())
+
+
+def opinions(count, seed=0):
+    """Texts of ten words of one opinion each, and the opinions, 0 or 1 in turn."""
+    dice = np.random.default_rng(seed)
+    words = [[f"{kind}{i}" for i in range(30)] for kind in ("dull", "warm")]
+    texts = [" ".join(dice.choice(words[i % 2], 10, replace=False)) for i in range(count)]
+    return texts, [i % 2 for i in range(count)]
 
 
 def test_lsa_knows_a_word_without_a_label_by_the_words_around_it(monkeypatch):
@@ -133,3 +144,28 @@ def test_lsa_gives_probabilities_where_there_is_next_to_nothing_to_learn_from(te
     answers = answers_of_lsa(texts, [1, 0])
     assert answers.shape == (len(texts),)
     assert ((answers > 0) & (answers < 1)).all()
+
+
+@pytest.mark.parametrize("more", [[], [""], "again"], ids=["distinct", "an empty text", "twice"])
+def test_lsa_judges_pieces_by_what_stands_in_them(more):
+    texts, opinion = opinions(60)
+    pieces = [text[: len(text) // 2].rpartition(" ")[0] for text in texts]
+    texts += texts if more == "again" else more
+    answers = answers_of_lsa(texts, opinion, pieces, range(60))
+    sure = np.where(opinion, answers[-60:], 1 - answers[-60:])
+    assert sure.min() > 0.6
+    assert sure.mean() > 0.75
+
+
+def test_pieces_change_nothing_in_what_lsa_learns():
+    texts, opinion = opinions(200)
+    alone = answers_of_lsa(texts, opinion[:50])
+    pieces = [text.split()[0] for text in texts[:100]] * 3
+    beside = answers_of_lsa(texts, opinion[:50], pieces, [*range(100)] * 3)
+    assert beside[:200] == pytest.approx(alone, abs=1e-4)
+
+
+def test_lsa_reads_pairs_of_words():
+    texts = ["not good", "good", "not bad", "bad"] * 20
+    answers = answers_of_lsa(texts, [0, 1, 1, 0] * 20)
+    assert (answers.reshape(20, 4).round() == [0, 1, 1, 0]).all()

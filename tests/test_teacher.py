@@ -11,6 +11,8 @@ from sentiment_hf import SentimentError
 from sentiment_hf.batching import EncodedRows
 from sentiment_hf.inference import predict_logits
 from sentiment_hf.training import teacher as teaching
+from sentiment_hf.training.lsa import lsa_answers
+from sentiment_hf.training.ngrams import ngram_answers
 from sentiment_hf.training.rows import read_training_rows
 from sentiment_hf.training.teacher import LINEAR_TEACHERS, TEACHER_SHARE, is_linear, taught
 
@@ -176,6 +178,33 @@ def test_a_folder_of_a_linear_teachers_name_is_a_checkpoint(name, tmp_path, monk
     assert not is_linear(tmp_path / name)
     (tmp_path / name).mkdir()
     assert not is_linear(name)
+
+
+def test_linear_teachers_are_asked_and_ngrams_hear_what_the_others_say(monkeypatch):
+    words = ["good film. warm end", "bad film. cold end"]
+    labelled = split(words * 10, [1, 0] * 10)
+    unlabelled = Dataset.from_dict({"text": [f"{i} {text}" for i in range(5) for text in words]})
+    tokenizer = train_tokenizer([*labelled["text"], *unlabelled["text"]])
+    heard = []
+
+    def listen(rows, own, others, origins, vocab_size):
+        heard.extend(others)
+        return ngram_answers(rows, own, others, origins, vocab_size)
+
+    monkeypatch.setattr(teaching, "ngram_answers", listen)
+
+    rows = taught([], labelled, unlabelled, NAMES, 0, tokenizer, linear=["lsa"])
+    # Each text has one piece, in the same order.
+    origins = np.concatenate([np.arange(30), np.arange(30)])
+    own = np.array([1, 0] * 10, dtype=np.float32)
+    says = lsa_answers(rows, own, origins, tokenizer.get_vocab_size())
+    assert rows.labels[20:] == pytest.approx(says[20:])
+    assert not heard
+    both = taught([], labelled, unlabelled, NAMES, 0, tokenizer, linear=["ngrams", "lsa"])
+    (lsa,) = heard
+    assert lsa == pytest.approx(says)
+    told = ngram_answers(rows, own, [says], origins, tokenizer.get_vocab_size())
+    assert both.labels[20:] == pytest.approx((says + told)[20:] / 2)
 
 
 @pytest.mark.parametrize("names", [["ngrams"], ["lsa"], ["lsa", "ngrams"]])

@@ -68,7 +68,7 @@ class LanguageModel(nn.Module):
         vectors = projection(self.dropout(states))
         weight = self.network.embedding.weight
         if not (self.training and self.candidates):
-            # All scores of a batch at once are a gigabyte: seven times slower to judge by.
+            # All scores of a batch at once are a gigabyte, which takes a CPU seven times as long.
             size = len(words) if self.training else SLICE
             losses = [
                 nn.functional.cross_entropy(

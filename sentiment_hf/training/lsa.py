@@ -11,6 +11,8 @@ LSA = "lsa"
 LONGEST_RUN = 2
 DIMENSIONS = 100
 INVERSE_PENALTY = 10.0
+# Of the strongest direction's.
+NO_STRENGTH = 1e-4
 # Against a division by zero.
 SMALL = 1e-6
 
@@ -22,13 +24,14 @@ def lsa_answers(
 
     Latent semantic analysis (Deerwester et al. 1990, "Indexing by latent semantic analysis"): a
     singular value decomposition of which words and pairs of words stand in which text, weighted by
-    inverse document frequency. So few numbers a text need few labels.
+    inverse document frequency. So few numbers a text need few labels; what is known of the labelled rows
+    themselves it partly knows by heart, so it is for telling of others.
 
     Args:
         rows, own, origins: as in `ngram_answers`.
 
     Returns:
-        Probabilities of the same shape as `own`, one a row.
+        Probabilities, `(rows,)` or `(rows, num_labels)`, as `own` has them.
     """
     from sklearn.preprocessing import normalize
     from sklearn.utils.extmath import randomized_svd
@@ -42,6 +45,8 @@ def lsa_answers(
     _, strengths, directions = randomized_svd(
         weighted[:whole], dimensions, n_iter=2, random_state=0
     )
+    # Where few texts span fewer directions, the rest are noise, which the scale would raise.
+    directions[strengths <= NO_STRENGTH * strengths[0]] = 0
     places = weighted @ (directions / np.sqrt(strengths[:, None] + SMALL)).T
     places /= np.linalg.norm(places, axis=1, keepdims=True) + SMALL
     one_label = partial(SoftRegression, inverse_penalty=INVERSE_PENALTY)

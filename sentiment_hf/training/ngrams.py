@@ -24,7 +24,8 @@ def ngram_answers(
     origins: np.ndarray,
     vocab_size: int,
 ) -> np.ndarray:
-    """What runs of words say of each row, by models that have not learnt from its text.
+    """What runs of words say of each row, by models that have not learnt from its text, except
+    through what is said of texts without labels.
 
     NB-SVM (Wang & Manning 2012, "Baselines and bigrams", ACL, P12-2018): logistic regression over
     n-grams that weigh what naive Bayes says of them, with trigrams and beside a recurrent network
