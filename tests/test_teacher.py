@@ -7,7 +7,7 @@ import pytest
 import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, concatenate_datasets
 
-from sentiment_hf import SentimentError
+from sentiment_hf import SentimentError, train_tokenizer
 from sentiment_hf.batching import EncodedRows
 from sentiment_hf.inference import predict_logits
 from sentiment_hf.training import teacher as teaching
