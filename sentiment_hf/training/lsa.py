@@ -24,8 +24,8 @@ def lsa_answers(
 
     Latent semantic analysis (Deerwester et al. 1990, "Indexing by latent semantic analysis"): a
     singular value decomposition of which words and pairs of words stand in which text, weighted by
-    inverse document frequency. So few numbers a text need few labels; what is known of the labelled rows
-    themselves it partly knows by heart, so it is for telling of others.
+    inverse document frequency. So few numbers a text need few labels; what is known of the
+    labelled rows themselves it partly knows by heart, so it is for telling of others.
 
     Args:
         rows, own, origins: as in `ngram_answers`.
