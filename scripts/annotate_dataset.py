@@ -18,9 +18,10 @@ from huggingface_hub import DatasetCard
 
 from sentiment_hf import SentimentPipeline
 from sentiment_hf.annotation import labelled_features
-from sentiment_hf.data import dataset_name, find_text_column, open_dataset
+from sentiment_hf.checkpoint.download import model_name
+from sentiment_hf.data.columns import find_text_column
+from sentiment_hf.data.loading import dataset_name, open_dataset
 from sentiment_hf.errors import run_script
-from sentiment_hf.hub import model_name
 
 
 def main() -> None:

@@ -29,7 +29,8 @@ from ray.data.datasource import BlockBasedFileDatasink
 
 from sentiment_hf import SentimentPipeline
 from sentiment_hf.annotation import labelled_features, labelled_table
-from sentiment_hf.data import find_text_column, open_splits
+from sentiment_hf.data.columns import find_text_column
+from sentiment_hf.data.loading import open_splits
 from sentiment_hf.errors import SentimentError, run_script
 from sentiment_hf.pipeline import SCORE_COLUMN
 

@@ -29,15 +29,16 @@ from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
 from sentiment_hf import SentimentPipeline, load_reviews
 from sentiment_hf.annotation import ROWS_PER_SHARD
-from sentiment_hf.batching import Batch, EncodedRows, TrainingBatches, cut, pad_rows
-from sentiment_hf.data import DEFAULT_DATASET
-from sentiment_hf.figures import BLUE, figure
-from sentiment_hf.network import LSTMClassifier, LSTMConfig
-from sentiment_hf.tokenization import encode_texts
+from sentiment_hf.checkpoint.figures import BLUE, figure
+from sentiment_hf.data.batching import Batch, EncodedRows, TrainingBatches, cut, pad_rows
+from sentiment_hf.data.loading import DEFAULT_DATASET
+from sentiment_hf.data.tokenization import encode_texts
+from sentiment_hf.model.config import LSTMConfig
+from sentiment_hf.model.network import LSTMClassifier
 from sentiment_hf.training import loop
-from sentiment_hf.training.objectives import classification
+from sentiment_hf.training.loop import classification
 from sentiment_hf.training.presets import get_preset
-from sentiment_hf.training.session import precision_of, processor_name, start_accelerator, versions
+from sentiment_hf.training.run import precision_of, processor_name, start_accelerator, versions
 
 DOCS = Path(__file__).parent.parent / "docs"
 SINGLE_TEXTS = 100

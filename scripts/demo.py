@@ -10,8 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from sentiment_hf.checkpoint import EVALUATION_FILE, REFERENCE_FOLDER
-from sentiment_hf.files import read_json
+from sentiment_hf.checkpoint.files import read_json
+from sentiment_hf.checkpoint.folder import EVALUATION_FILE, REFERENCE_FOLDER
 
 TEXTS = [
     "I laughed, I cried, and I stayed in my seat until the lights came on.",

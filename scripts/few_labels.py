@@ -18,13 +18,13 @@ import numpy as np
 from datasets import DatasetDict
 
 from sentiment_hf import evaluate, load_reviews, train
-from sentiment_hf.checkpoint import EVALUATION_FILE
-from sentiment_hf.data import DEFAULT_DATASET
-from sentiment_hf.figures import figure
-from sentiment_hf.files import replaced_folder
+from sentiment_hf.checkpoint.figures import figure
+from sentiment_hf.checkpoint.files import replaced_folder
+from sentiment_hf.checkpoint.folder import EVALUATION_FILE
+from sentiment_hf.data.loading import DEFAULT_DATASET
 from sentiment_hf.training.lsa import LSA
 from sentiment_hf.training.ngrams import NGRAMS
-from sentiment_hf.training.session import processor_name
+from sentiment_hf.training.run import processor_name
 
 DOCS = Path(__file__).parent.parent / "docs"
 UNLABELLED = "unsupervised"

@@ -18,9 +18,10 @@ from pathlib import Path
 from datasets import Dataset
 
 from sentiment_hf import SentimentPipeline
-from sentiment_hf.data import find_text_column, open_dataset
+from sentiment_hf.data.columns import find_text_column
+from sentiment_hf.data.loading import open_dataset
+from sentiment_hf.data.tokenization import encode_texts
 from sentiment_hf.errors import SentimentError, run_script
-from sentiment_hf.tokenization import encode_texts
 
 
 def main() -> None:

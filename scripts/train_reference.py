@@ -20,7 +20,7 @@ import shutil
 from pathlib import Path
 
 from sentiment_hf import evaluate, pretrain, train
-from sentiment_hf.checkpoint import CARD_FILE, EVALUATION_FILE, REFERENCE_FOLDER
+from sentiment_hf.checkpoint.folder import CARD_FILE, EVALUATION_FILE, REFERENCE_FOLDER
 from sentiment_hf.training.ngrams import NGRAMS
 
 LARGEST_BYTES = 12_000_000

@@ -10,28 +10,28 @@ from typing import TYPE_CHECKING, Any
 from sentiment_hf.version import __version__
 
 if TYPE_CHECKING:
-    from sentiment_hf.batching import make_loader
-    from sentiment_hf.data import load_reviews
+    from sentiment_hf.checkpoint.pretrained import LSTMForSequenceClassification
+    from sentiment_hf.data.batching import make_loader
+    from sentiment_hf.data.loading import load_reviews
+    from sentiment_hf.data.tokenization import train_tokenizer
     from sentiment_hf.errors import SentimentError
     from sentiment_hf.evaluation import evaluate
-    from sentiment_hf.network import LSTMConfig
+    from sentiment_hf.model.config import LSTMConfig
     from sentiment_hf.pipeline import SentimentPipeline
-    from sentiment_hf.pretrained import LSTMForSequenceClassification
-    from sentiment_hf.tokenization import train_tokenizer
-    from sentiment_hf.training.classifier import train
-    from sentiment_hf.training.pretraining import pretrain
+    from sentiment_hf.training.pretrain import pretrain
+    from sentiment_hf.training.train import train
 
 _HOMES = {
-    "LSTMConfig": "network",
-    "LSTMForSequenceClassification": "pretrained",
+    "LSTMConfig": "model.config",
+    "LSTMForSequenceClassification": "checkpoint.pretrained",
     "SentimentError": "errors",
     "SentimentPipeline": "pipeline",
     "evaluate": "evaluation",
-    "load_reviews": "data",
-    "make_loader": "batching",
-    "pretrain": "training.pretraining",
-    "train": "training.classifier",
-    "train_tokenizer": "tokenization",
+    "load_reviews": "data.loading",
+    "make_loader": "data.batching",
+    "pretrain": "training.pretrain",
+    "train": "training.train",
+    "train_tokenizer": "data.tokenization",
 }
 
 __all__ = [

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sentiment_hf.batching import cut
-from sentiment_hf.data import SAMPLE_FOLDER
+from sentiment_hf.data.batching import cut
+from sentiment_hf.data.loading import SAMPLE_FOLDER
+from sentiment_hf.data.tokenization import UNK_ID
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.pipeline import SentimentPipeline
 from sentiment_hf.reading.explanation import Explanation
 from sentiment_hf.reading.html import STYLE_FILE, Reading, render_reading
-from sentiment_hf.tokenization import UNK_ID
 
 if TYPE_CHECKING:
     import gradio

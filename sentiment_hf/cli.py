@@ -76,7 +76,7 @@ class _LabelMap(click.ParamType):
     name = "a=b,..."
 
     def convert(self, value: Any, param: Any, ctx: Any) -> dict[str, str]:
-        from sentiment_hf.labels import parse_label_map
+        from sentiment_hf.data.columns import parse_label_map
 
         return value if isinstance(value, dict) else parse_label_map(value)
 
@@ -85,7 +85,7 @@ class _OutputPath(click.ParamType):
     name = "folder"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Path:
-        from sentiment_hf.files import plain_path
+        from sentiment_hf.checkpoint.files import plain_path
 
         return plain_path(Path(value))
 
@@ -185,10 +185,10 @@ def train(
     """
     _listen(quiet)
     if push_to:
-        from sentiment_hf.sharing import check_address
+        from sentiment_hf.checkpoint.upload import check_address
 
         check_address(push_to)
-    from sentiment_hf.training.classifier import train as run
+    from sentiment_hf.training.train import train as run
 
     with _kept_when_interrupted(output):
         run(dataset, output, show_progress=not quiet, **options)
@@ -216,8 +216,8 @@ def _kept_when_interrupted(output: Path) -> Iterator[None]:
 
 
 def _say_trained(output: Path, figure: str, as_json: bool) -> None:
-    from sentiment_hf.checkpoint import TRAINING_FILE
-    from sentiment_hf.files import read_json
+    from sentiment_hf.checkpoint.files import read_json
+    from sentiment_hf.checkpoint.folder import TRAINING_FILE
 
     record = read_json(output / TRAINING_FILE)
     shown = f"{output}\t{figure.replace('_', ' ')} {record[figure]:.4f}"
@@ -225,7 +225,7 @@ def _say_trained(output: Path, figure: str, as_json: bool) -> None:
 
 
 def _push(folder: Path, repo_id: str, as_json: bool = False, **options: Any) -> None:
-    from sentiment_hf.sharing import push_folder
+    from sentiment_hf.checkpoint.upload import push_folder
 
     _say_address(push_folder(folder, repo_id, **options), as_json)
 
@@ -268,7 +268,7 @@ def pretrain(
 ) -> None:
     """Pretrain embedding and LSTM on the texts of DATASET, for `train --init-from`."""
     _listen(quiet)
-    from sentiment_hf.training.pretraining import pretrain as run
+    from sentiment_hf.training.pretrain import pretrain as run
 
     names = [name.strip() for name in splits.split(",")] if splits else None
     with _kept_when_interrupted(output):
@@ -306,7 +306,7 @@ def annotate(
     from sentiment_hf import annotation
 
     if push_to:
-        from sentiment_hf.sharing import check_address
+        from sentiment_hf.checkpoint.upload import check_address
 
         check_address(push_to)
     size = rows_per_shard or annotation.ROWS_PER_SHARD
@@ -316,7 +316,7 @@ def annotate(
     counts = annotation.count_written(written)
     _say(json.dumps(counts) if as_json else f"{output}\t{counts['rows']} rows")
     if push_to:
-        from sentiment_hf.annotation_card import push_annotation
+        from sentiment_hf.annotation import push_annotation
 
         _say_address(push_annotation(written, push_to), as_json)
 

@@ -9,19 +9,19 @@ import numpy as np
 from datasets import ClassLabel
 from torch import Tensor
 
-from sentiment_hf.card import write_card
-from sentiment_hf.checkpoint import EVALUATION_FILE, REFERENCE_FOLDER, is_checkpoint, published
-from sentiment_hf.data import (
-    DEFAULT_DATASET,
-    ReadingOptions,
-    dataset_name,
-    labelled_rows,
-    load_reviews,
+from sentiment_hf.checkpoint.card import write_card
+from sentiment_hf.checkpoint.figures import draw_confusion_matrix, draw_reliability
+from sentiment_hf.checkpoint.files import staged_files, write_json
+from sentiment_hf.checkpoint.folder import (
+    EVALUATION_FILE,
+    REFERENCE_FOLDER,
+    is_checkpoint,
+    published,
 )
+from sentiment_hf.data.columns import match_labels
+from sentiment_hf.data.loading import DEFAULT_DATASET, ReadingOptions, dataset_name, load_reviews
+from sentiment_hf.data.splits import labelled_rows
 from sentiment_hf.errors import SentimentError
-from sentiment_hf.figures import draw_confusion_matrix, draw_reliability
-from sentiment_hf.files import staged_files, write_json
-from sentiment_hf.labels import match_labels
 from sentiment_hf.pipeline import SentimentPipeline
 
 CONFIDENCE_BINS = 15

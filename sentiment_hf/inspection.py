@@ -8,19 +8,20 @@ from typing import Any, Unpack
 import torch
 from datasets import ClassLabel
 
-from sentiment_hf.data import ReadingOptions, labelled_rows, load_reviews
+from sentiment_hf.checkpoint.figures import draw_trajectory
+from sentiment_hf.checkpoint.files import write_text
+from sentiment_hf.checkpoint.pretrained import LSTMForSequenceClassification
+from sentiment_hf.data.columns import match_labels
+from sentiment_hf.data.loading import ReadingOptions, load_reviews
+from sentiment_hf.data.splits import labelled_rows
+from sentiment_hf.data.tokenization import train_tokenizer
 from sentiment_hf.errors import SentimentError
-from sentiment_hf.figures import draw_trajectory
-from sentiment_hf.files import write_text
-from sentiment_hf.hardware import pick_device, pick_dtype
-from sentiment_hf.labels import match_labels
-from sentiment_hf.network import LSTMConfig
+from sentiment_hf.model.config import LSTMConfig
+from sentiment_hf.model.device import pick_device, pick_dtype
 from sentiment_hf.pipeline import SentimentPipeline
-from sentiment_hf.pretrained import LSTMForSequenceClassification
 from sentiment_hf.reading.html import Reading, render_page
 from sentiment_hf.reading.terminal import render_explanation, render_steps, render_trajectory
 from sentiment_hf.reading.trace import Step
-from sentiment_hf.tokenization import train_tokenizer
 from sentiment_hf.training.presets import get_preset
 
 ARTICLE_BATCH = 50

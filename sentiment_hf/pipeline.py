@@ -14,27 +14,28 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from sentiment_hf.arguments import check_whole, listed_texts, one_text
-from sentiment_hf.card import write_card
-from sentiment_hf.checkpoint import (
+from sentiment_hf.checkpoint.card import write_card
+from sentiment_hf.checkpoint.download import HubOptions, find_checkpoint
+from sentiment_hf.checkpoint.files import made_folder
+from sentiment_hf.checkpoint.folder import (
     read_config,
     read_network,
     read_tokenizer,
     write_network,
     write_tokenizer,
 )
+from sentiment_hf.checkpoint.pretrained import LSTMForSequenceClassification
+from sentiment_hf.checkpoint.upload import PushOptions, push_folder
+from sentiment_hf.data.tokenization import encode_texts, readable
 from sentiment_hf.errors import SentimentError
-from sentiment_hf.files import made_folder
-from sentiment_hf.hardware import pick_device, pick_dtype
-from sentiment_hf.hub import HubOptions, find_checkpoint
-from sentiment_hf.inference import predict_logits
-from sentiment_hf.network import LSTMClassifier, LSTMConfig
-from sentiment_hf.pretrained import LSTMForSequenceClassification
+from sentiment_hf.model.config import LSTMConfig
+from sentiment_hf.model.device import pick_device, pick_dtype
+from sentiment_hf.model.inference import predict_logits
+from sentiment_hf.model.network import LSTMClassifier
 from sentiment_hf.reading.explanation import Explanation, explain
 from sentiment_hf.reading.layers import trace_texts
 from sentiment_hf.reading.trace import Step
 from sentiment_hf.reading.trajectory import Point, trajectory
-from sentiment_hf.sharing import PushOptions, push_folder
-from sentiment_hf.tokenization import encode_texts, readable
 
 LABEL_COLUMN, SCORE_COLUMN = "predicted_label", "predicted_score"
 _IMPORTED_IN = os.getpid()

@@ -31,11 +31,11 @@ from click.testing import CliRunner, Result
 from hub_server import Hub
 
 from sentiment_hf import LSTMConfig, SentimentPipeline, train, train_tokenizer
-from sentiment_hf.batching import EncodedRows, TrainingBatches, target_probabilities
+from sentiment_hf.checkpoint.pretrained import LSTMForSequenceClassification
 from sentiment_hf.cli import main
-from sentiment_hf.pretrained import LSTMForSequenceClassification
+from sentiment_hf.data.batching import EncodedRows, TrainingBatches, target_probabilities
 from sentiment_hf.training import loop
-from sentiment_hf.training.session import start_accelerator
+from sentiment_hf.training.run import start_accelerator
 
 ANN = "hf_annAnnannANN"
 

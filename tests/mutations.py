@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sentiment_hf import SentimentError, SentimentPipeline
-from sentiment_hf.card import render_card
+from sentiment_hf.checkpoint.card import render_card
 
 BYTES = 6 * 2**30
 SECONDS = 5.0

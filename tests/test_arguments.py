@@ -13,7 +13,7 @@ from sentiment_hf import (
     train,
     train_tokenizer,
 )
-from sentiment_hf.training.pretraining import pretrain
+from sentiment_hf.training.pretrain import pretrain
 
 SURROGATE = "a good \ud83d film"
 

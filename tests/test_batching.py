@@ -6,7 +6,7 @@ import torch
 from datasets import ClassLabel, Dataset, Features, Value, concatenate_datasets
 
 from sentiment_hf import load_reviews, make_loader, train_tokenizer
-from sentiment_hf.batching import (
+from sentiment_hf.data.batching import (
     EncodedRows,
     TrainingBatches,
     cut,
@@ -14,7 +14,7 @@ from sentiment_hf.batching import (
     make_batch,
     pad_rows,
 )
-from sentiment_hf.tokenization import encode_texts
+from sentiment_hf.data.tokenization import encode_texts
 
 
 def encoded(lengths, seed=0):

@@ -11,9 +11,9 @@ import yaml
 from huggingface_hub import ModelCard
 
 from sentiment_hf import evaluate
-from sentiment_hf.card import is_as_rendered, render_card
-from sentiment_hf.checkpoint import REFERENCE_FOLDER
-from sentiment_hf.files import read_json
+from sentiment_hf.checkpoint.card import is_as_rendered, render_card
+from sentiment_hf.checkpoint.files import read_json
+from sentiment_hf.checkpoint.folder import REFERENCE_FOLDER
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from conftest import HUB_PORT
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 
 from sentiment_hf import SentimentError, load_reviews
-from sentiment_hf.data import dataset_name, find_columns
+from sentiment_hf.data.columns import find_columns
+from sentiment_hf.data.loading import dataset_name
 
 TEXTS = ["A good film.", "A bad film, a dull one.", "Fine."]
 COLUMNS = {"text": TEXTS, "label": ["pos", "neg", "pos"]}

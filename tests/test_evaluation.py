@@ -10,7 +10,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from sklearn import metrics
 
 from sentiment_hf import SentimentError, evaluate
-from sentiment_hf.checkpoint import REFERENCE_FOLDER
+from sentiment_hf.checkpoint.folder import REFERENCE_FOLDER
 from sentiment_hf.evaluation import calibration_error, measure
 
 KEYS = ["accuracy", "precision", "recall", "f1", "roc_auc", "log_loss", "ece"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sentiment_hf import SentimentError
-from sentiment_hf.files import read_json, recover_folder, replaced_folder, write_json
+from sentiment_hf.checkpoint.files import read_json, recover_folder, replaced_folder, write_json
 
 OLD = {"a": "old", "b": "old", "sub/c": "old"}
 NEW = {"a": "new", "sub/c": "new", "sub/d": "new"}
@@ -19,7 +19,7 @@ NEW = {"a": "new", "sub/c": "new", "sub/d": "new"}
 PROCESS = """
 import os, signal, sys
 from pathlib import Path
-from sentiment_hf.files import replaced_folder, write_json
+from sentiment_hf.checkpoint.files import replaced_folder, write_json
 
 left = int(sys.argv[1])
 STEPS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.scandir", "os.link"}

@@ -14,7 +14,7 @@ from huggingface_hub import ModelCard
 from safetensors.torch import save_file
 
 from sentiment_hf import LSTMForSequenceClassification, SentimentError, SentimentPipeline
-from sentiment_hf.sharing import push_folder
+from sentiment_hf.checkpoint.upload import push_folder
 
 TEXTS = ["a good film", "not a bad film, warm and cold", "", "unknown words"]
 REPO = "ann/small"

@@ -8,8 +8,8 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
 from sentiment_hf import SentimentError, evaluate, load_reviews
-from sentiment_hf.data import labelled_rows, rows_with_text, split_validation
-from sentiment_hf.labels import match_labels, parse_label_map
+from sentiment_hf.data.columns import match_labels, parse_label_map
+from sentiment_hf.data.splits import labelled_rows, rows_with_text, split_validation
 
 NAN = float("nan")
 

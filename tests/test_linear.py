@@ -5,7 +5,7 @@ import pytest
 from datasets import Dataset
 
 from sentiment_hf import train_tokenizer
-from sentiment_hf.batching import EncodedRows
+from sentiment_hf.data.batching import EncodedRows
 from sentiment_hf.training import linear, lsa, ngrams
 from sentiment_hf.training.lsa import lsa_answers
 from sentiment_hf.training.ngrams import ngram_answers

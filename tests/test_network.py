@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, one_hot
 
 from sentiment_hf import LSTMConfig, SentimentError
-from sentiment_hf.batching import pad_rows
-from sentiment_hf.network import LSTMClassifier
+from sentiment_hf.data.batching import pad_rows
+from sentiment_hf.model.network import LSTMClassifier
 from sentiment_hf.training.presets import get_preset
 
 VOCAB_SIZE = 40

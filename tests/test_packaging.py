@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import sentiment_hf
-from sentiment_hf.checkpoint import CARD_FILE, REFERENCE_FOLDER
+from sentiment_hf.checkpoint.folder import CARD_FILE, REFERENCE_FOLDER
 
 ROOT = Path(__file__).parent.parent
 

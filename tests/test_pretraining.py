@@ -7,9 +7,9 @@ import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from sentiment_hf import SentimentError, SentimentPipeline, pretrain, train
-from sentiment_hf.checkpoint import REFERENCE_FOLDER, read_config, read_encoder
-from sentiment_hf.data import split_validation
-from sentiment_hf.network import LSTMClassifier
+from sentiment_hf.checkpoint.folder import REFERENCE_FOLDER, read_config, read_encoder
+from sentiment_hf.data.splits import split_validation
+from sentiment_hf.model.network import LSTMClassifier
 from sentiment_hf.training.rows import texts_to_read
 
 SMALL = {"epochs": 1, "batch_size": 32, "show_progress": False}

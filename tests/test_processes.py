@@ -10,8 +10,7 @@ from types import SimpleNamespace
 import pytest
 from safetensors.torch import load_file
 
-from sentiment_hf import sharing
-from sentiment_hf.training import session
+from sentiment_hf.checkpoint import upload
 
 OPTIONS = ("--epochs", "2", "--batch-size", "32", "--device", "cpu", "--dtype", "float32")
 
@@ -91,8 +90,8 @@ def test_several_processes_write_one_folder_and_say_one_result(launch, tmp_path)
 
 def test_of_several_processes_the_first_one_speaks_and_shares(run, tmp_path, monkeypatch):
     pushed = []
-    monkeypatch.setattr(sharing, "push_folder", lambda *args: pushed.append(args) or "address")
-    monkeypatch.setattr(sharing, "check_address", lambda *_: None)
+    monkeypatch.setattr(upload, "push_folder", lambda *args: pushed.append(args) or "address")
+    monkeypatch.setattr(upload, "check_address", lambda *_: None)
     for rank, said in (("1", ""), ("0", "address")):
         monkeypatch.setenv("RANK", rank)
         options = ["--output", tmp_path / rank, "--push-to", "ann/small", *OPTIONS]
@@ -104,7 +103,7 @@ def test_of_several_processes_the_first_one_speaks_and_shares(run, tmp_path, mon
 
 def test_processes_that_do_not_see_each_other_stop(run, tmp_path, monkeypatch):
     """Each would do the whole work and write the same folder."""
-    monkeypatch.setattr(session, "Accelerator", lambda **_: SimpleNamespace(num_processes=1))
+    monkeypatch.setattr(run, "Accelerator", lambda **_: SimpleNamespace(num_processes=1))
     monkeypatch.setenv("WORLD_SIZE", "2")
     result = run("train", "sample", "--output", tmp_path / "out")
     assert result.exit_code == 2

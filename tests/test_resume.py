@@ -13,13 +13,13 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from sentiment_hf import SentimentPipeline, train
 from sentiment_hf.training import loop
-from sentiment_hf.training.objectives import classification
 from sentiment_hf.training.state import StateFolder
+from sentiment_hf.training.train import classification
 
 # Each command is forked from a process that has imported everything and computed nothing: as
 # fresh as one that a user starts, without the seconds of its imports.
 PROCESSES = multiprocessing.get_context("forkserver")
-PRELOADED = "sentiment_hf.cli sentiment_hf.training.classifier matplotlib.pyplot torch._dynamo"
+PRELOADED = "sentiment_hf.cli sentiment_hf.training.train matplotlib.pyplot torch._dynamo"
 PRELOADED += " torch.distributed.tensor sklearn.utils.extmath"
 PROCESSES.set_forkserver_preload(PRELOADED.split())
 SETTINGS = {"epochs": 2, "batch_size": 40, "max_length": 30}
@@ -392,7 +392,7 @@ def test_a_path_that_climbs_back_names_one_folder_all_along(run, easy_csv, tmp_p
 def test_what_comes_into_the_folder_during_a_training_is_not_lost(
     train_again, tmp_path, monkeypatch, whole
 ):
-    from sentiment_hf.training import classifier
+    from sentiment_hf.training import train as classifier
 
     def drop_a_note(*arguments):
         (tmp_path / "out").mkdir(exist_ok=True)

@@ -15,8 +15,8 @@ import pytest
 from datasets import Dataset, load_dataset, load_from_disk
 
 from sentiment_hf import SentimentPipeline, load_reviews
-from sentiment_hf.checkpoint import WEIGHTS_FILE
-from sentiment_hf.tokenization import encode_texts
+from sentiment_hf.checkpoint.folder import WEIGHTS_FILE
+from sentiment_hf.data.tokenization import encode_texts
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 

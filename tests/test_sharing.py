@@ -16,8 +16,8 @@ from huggingface_hub import EvalResult, ModelCard
 from huggingface_hub.repocard_data import eval_results_to_model_index
 
 from sentiment_hf import LSTMForSequenceClassification, SentimentError, SentimentPipeline, evaluate
-from sentiment_hf.card_merge import merged_card
-from sentiment_hf.sharing import push_folder
+from sentiment_hf.checkpoint.card_merge import merged_card
+from sentiment_hf.checkpoint.upload import push_folder
 
 TEXTS = ["a good film", "not a bad film, warm and cold", ""]
 REPO = "ann/small"
@@ -406,7 +406,7 @@ class TestLoadingOptions:
 
         reference = next((tmp_path / "hub-cache").rglob("refs/main"))
         reference.write_text("0" * 40)
-        monkeypatch.setattr("sentiment_hf.hub.os.replace", refuse)
+        monkeypatch.setattr("sentiment_hf.checkpoint.download.os.replace", refuse)
         assert loaded().equal(expected)
 
     def test_a_cache_without_links_serves_offline(self, tmp_path):
@@ -435,8 +435,8 @@ class TestASilentHub:
     @pytest.fixture
     def silent(self, hub, bare, monkeypatch):
         push_folder(bare, REPO)
-        monkeypatch.setattr("sentiment_hf.hub.HUB_TIMEOUT_SECONDS", 0.5)
-        monkeypatch.setattr("sentiment_hf.sharing.HUB_TIMEOUT_SECONDS", 0.5)
+        monkeypatch.setattr("sentiment_hf.checkpoint.download.HUB_TIMEOUT_SECONDS", 0.5)
+        monkeypatch.setattr("sentiment_hf.checkpoint.upload.HUB_TIMEOUT_SECONDS", 0.5)
         hub.fail(".", "slow", times=99, seconds=20)
         return bare
 

@@ -9,8 +9,8 @@ import pytest
 from tokenizers import Tokenizer
 
 from sentiment_hf import LSTMConfig, SentimentPipeline, load_reviews, train_tokenizer
-from sentiment_hf.pretrained import LSTMForSequenceClassification
-from sentiment_hf.tokenization import encode_texts, tokenize_split
+from sentiment_hf.checkpoint.pretrained import LSTMForSequenceClassification
+from sentiment_hf.data.tokenization import encode_texts, tokenize_split
 
 PAD, UNK = 0, 1
 
@@ -73,7 +73,7 @@ CORPUS = [
 ]
 HASH = """
 import hashlib, sys
-from sentiment_hf.tokenization import train_tokenizer
+from sentiment_hf.data.tokenization import train_tokenizer
 text = train_tokenizer(open(sys.argv[1], encoding="utf-8").read().splitlines(), 400).to_str()
 print(hashlib.sha256(text.encode()).hexdigest())
 """
@@ -175,8 +175,8 @@ def test_a_text_of_ten_megabytes_is_read_whole(piece, count):
 TOKENIZE = """
 import sys
 from sentiment_hf import load_reviews, train_tokenizer
-from sentiment_hf.data import labelled_rows, split_validation
-from sentiment_hf.tokenization import tokenize_split
+from sentiment_hf.data.splits import labelled_rows, split_validation
+from sentiment_hf.data.tokenization import tokenize_split
 rows, _ = split_validation(labelled_rows(load_reviews(sys.argv[1], max_samples=150)["train"]))
 tokenized = tokenize_split(rows, train_tokenizer(rows["text"]))
 print(tokenized._fingerprint, len(tokenized))

@@ -11,7 +11,7 @@ from torch import nn
 from sentiment_hf import SentimentError, SentimentPipeline, __version__, train
 from sentiment_hf.training import language_model, loop
 from sentiment_hf.training.language_model import LanguageModel, guess_words
-from sentiment_hf.training.objectives import balanced_weights, classification
+from sentiment_hf.training.train import balanced_weights, classification
 
 SMALL = {"epochs": 1, "batch_size": 64, "max_length": 30, "show_progress": False}
 FILES = {

@@ -8,12 +8,12 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from sentiment_hf.batching import cut
+from sentiment_hf.data.batching import cut
+from sentiment_hf.data.tokenization import UNK_ID
 from sentiment_hf.errors import SentimentError
-from sentiment_hf.network import LSTMClassifier
+from sentiment_hf.model.network import LSTMClassifier
 from sentiment_hf.reading.trace import evaluation_mode
 from sentiment_hf.reading.trajectory import between
-from sentiment_hf.tokenization import UNK_ID
 
 WORDS_AT_ONCE = 64
 INTEGRATION_STEPS = 64

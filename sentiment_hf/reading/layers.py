@@ -7,8 +7,9 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from sentiment_hf.batching import cut, pad_rows
-from sentiment_hf.network import LSTMClassifier
+from sentiment_hf.data.batching import cut, pad_rows
+from sentiment_hf.data.tokenization import UNK_TOKEN, encode_texts
+from sentiment_hf.model.network import LSTMClassifier
 from sentiment_hf.reading.trace import (
     NUMBERS_SHOWN,
     ROWS_SHOWN,
@@ -18,7 +19,6 @@ from sentiment_hf.reading.trace import (
     make_step,
     record,
 )
-from sentiment_hf.tokenization import UNK_TOKEN, encode_texts
 
 BATCH, SEQUENCE, EMBEDDING, HIDDEN = "batch", "sequence", "embedding", "hidden"
 

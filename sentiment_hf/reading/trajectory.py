@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from tokenizers import Tokenizer
 
-from sentiment_hf.inference import predict_logits
-from sentiment_hf.network import LSTMClassifier
-from sentiment_hf.tokenization import UNK_ID
+from sentiment_hf.data.tokenization import UNK_ID
+from sentiment_hf.model.inference import predict_logits
+from sentiment_hf.model.network import LSTMClassifier
 
 MOST_POINTS = 200
 # Few enough that prefixes of one batch are of like length.

@@ -9,8 +9,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from sentiment_hf.batching import Batch, EncodedRows, TrainingBatches
-from sentiment_hf.network import LSTMClassifier
+from sentiment_hf.data.batching import Batch, EncodedRows, TrainingBatches
+from sentiment_hf.model.network import LSTMClassifier
 from sentiment_hf.training import loop
 from sentiment_hf.training.presets import Pretraining
 from sentiment_hf.training.state import StateFolder

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from sentiment_hf.batching import EncodedRows
+from sentiment_hf.data.batching import EncodedRows
 
 # The logit of a label that every row has, or no row.
 SURE = 9.0

@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
-from sentiment_hf.batching import Batch, TrainingBatches
+from sentiment_hf.data.batching import Batch, TrainingBatches
 from sentiment_hf.errors import SentimentError
-from sentiment_hf.training.objectives import Objective
 from sentiment_hf.training.state import (
     StateFolder,
     optimizer_tensors,
@@ -33,6 +32,7 @@ SAVE_EVERY_SECONDS = 120.0
 
 logger = logging.getLogger(__name__)
 
+Objective = Callable[[nn.Module, Batch], Tensor]
 Validate = Callable[[nn.Module], dict[str, float]]
 
 

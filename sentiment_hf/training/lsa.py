@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 
-from sentiment_hf.batching import EncodedRows
+from sentiment_hf.data.batching import EncodedRows
 from sentiment_hf.training.linear import LinearModel, SoftRegression, count_runs
 
 LSA = "lsa"

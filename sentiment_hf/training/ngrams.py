@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from sentiment_hf.batching import EncodedRows
+from sentiment_hf.data.batching import EncodedRows
 from sentiment_hf.training.linear import LinearModel, SoftRegression, count_runs
 
 NGRAMS = "ngrams"

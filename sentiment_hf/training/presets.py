@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from sentiment_hf.data.tokenization import DEFAULT_VOCAB_SIZE
 from sentiment_hf.errors import SentimentError
-from sentiment_hf.tokenization import DEFAULT_VOCAB_SIZE
 from sentiment_hf.training.loop import LoopSettings
 
 

@@ -12,13 +12,12 @@ from pathlib import Path
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets
 
-from sentiment_hf.data import (
-    NO_LABEL,
+from sentiment_hf.data.columns import NO_LABEL
+from sentiment_hf.data.loading import ReadingOptions, load_reviews
+from sentiment_hf.data.splits import (
     VALIDATION_ROWS,
     VALIDATION_SHARE,
-    ReadingOptions,
     labelled_rows,
-    load_reviews,
     rows_with_text,
     split_validation,
 )

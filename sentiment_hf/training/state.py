@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from sentiment_hf.checkpoint.files import read_json, write_json, write_tensors
 from sentiment_hf.errors import SentimentError
-from sentiment_hf.files import read_json, write_json, write_tensors
 
 STATE_FOLDER = "training_state"
 

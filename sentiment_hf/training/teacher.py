@@ -14,8 +14,8 @@ import numpy as np
 from datasets import Dataset, concatenate_datasets
 from tokenizers import Tokenizer
 
-from sentiment_hf.batching import EncodedRows, target_probabilities
-from sentiment_hf.labels import match_labels
+from sentiment_hf.data.batching import EncodedRows, target_probabilities
+from sentiment_hf.data.columns import match_labels
 from sentiment_hf.pipeline import SentimentPipeline
 from sentiment_hf.training.lsa import LSA, lsa_answers
 from sentiment_hf.training.ngrams import NGRAMS, ngram_answers

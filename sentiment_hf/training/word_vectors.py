@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sentiment_hf.batching import EncodedRows
-from sentiment_hf.tokenization import UNK_ID
+from sentiment_hf.data.batching import EncodedRows
+from sentiment_hf.data.tokenization import UNK_ID
 
 WINDOW = 8
 SMOOTHING = 0.75

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from sentiment_hf.arguments import check_whole
-from sentiment_hf.batching import EncodedRows, inference_batches
-from sentiment_hf.network import LSTMClassifier
+from sentiment_hf.data.batching import EncodedRows, inference_batches
+from sentiment_hf.model.network import LSTMClassifier
 
 WORDS_PER_BATCH = 16_384
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from sentiment_hf.arguments import check_whole
+from sentiment_hf.data.tokenization import PAD_ID, tokenize_split
 from sentiment_hf.errors import SentimentError
-from sentiment_hf.tokenization import PAD_ID, tokenize_split
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -10,19 +10,20 @@ from typing import Unpack
 from accelerate.utils import set_seed
 
 from sentiment_hf.arguments import check_rate, check_whole
-from sentiment_hf.batching import EncodedRows
-from sentiment_hf.checkpoint import TRAINING_FILE, read_encoder, write_encoder, write_tokenizer
-from sentiment_hf.data import (
-    DEFAULT_DATASET,
-    ReadingOptions,
-    dataset_name,
-    load_reviews,
+from sentiment_hf.checkpoint.download import model_name
+from sentiment_hf.checkpoint.files import write_json
+from sentiment_hf.checkpoint.folder import (
+    TRAINING_FILE,
+    read_encoder,
+    write_encoder,
+    write_tokenizer,
 )
+from sentiment_hf.data.batching import EncodedRows
+from sentiment_hf.data.loading import DEFAULT_DATASET, ReadingOptions, dataset_name, load_reviews
+from sentiment_hf.data.tokenization import SMALLEST_VOCAB_SIZE
 from sentiment_hf.errors import SentimentError
-from sentiment_hf.files import write_json
-from sentiment_hf.hub import model_name
-from sentiment_hf.network import LARGEST_SIZE, LSTMClassifier
-from sentiment_hf.tokenization import SMALLEST_VOCAB_SIZE
+from sentiment_hf.model.config import LARGEST_SIZE
+from sentiment_hf.model.network import LSTMClassifier
 from sentiment_hf.training.language_model import (
     guessing_windows,
     learn_language,
@@ -30,13 +31,14 @@ from sentiment_hf.training.language_model import (
 )
 from sentiment_hf.training.presets import PRETRAINING
 from sentiment_hf.training.rows import texts_to_read
-from sentiment_hf.training.session import (
+from sentiment_hf.training.run import (
     OutputFolder,
     describe_run,
+    find_source,
     precision_of,
     start_accelerator,
+    words_and_sizes,
 )
-from sentiment_hf.training.start import find_source, words_and_sizes
 
 logger = logging.getLogger(__name__)
 

@@ -5,9 +5,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from sentiment_hf.arguments import check_keywords
-from sentiment_hf.card import card_metadata, render_card
-from sentiment_hf.card_merge import merged_card
-from sentiment_hf.checkpoint import (
+from sentiment_hf.checkpoint.card import card_metadata, render_card
+from sentiment_hf.checkpoint.card_merge import merged_card
+from sentiment_hf.checkpoint.download import (
+    LIBRARY,
+    checksum_of,
+    fetch_file,
+    has_checksum,
+    usable_token,
+)
+from sentiment_hf.checkpoint.files import read_json
+from sentiment_hf.checkpoint.folder import (
     CARD_FILE,
     EVALUATION_FILE,
     PUBLISHED_FILES,
@@ -19,11 +27,8 @@ from sentiment_hf.checkpoint import (
     read_network,
     read_tokenizer,
 )
-from sentiment_hf.errors import SentimentError
-from sentiment_hf.files import read_json
-from sentiment_hf.hub import LIBRARY, checksum_of, fetch_file, has_checksum, usable_token
-from sentiment_hf.hub_errors import HUB_TIMEOUT_SECONDS, hub_sentences
-from sentiment_hf.network import LSTMClassifier
+from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_sentences
+from sentiment_hf.model.network import LSTMClassifier
 from sentiment_hf.version import __version__
 
 if TYPE_CHECKING:

@@ -16,33 +16,31 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 
 from sentiment_hf.arguments import check_rate, check_whole
-from sentiment_hf.batching import EncodedRows, TrainingBatches
-from sentiment_hf.card import write_card
-from sentiment_hf.checkpoint import TRAINING_FILE, read_encoder
-from sentiment_hf.data import (
-    DEFAULT_DATASET,
-    ReadingOptions,
-    dataset_name,
-)
+from sentiment_hf.checkpoint.card import write_card
+from sentiment_hf.checkpoint.download import model_name
+from sentiment_hf.checkpoint.figures import draw_training_curve
+from sentiment_hf.checkpoint.files import write_json
+from sentiment_hf.checkpoint.folder import TRAINING_FILE, read_encoder
+from sentiment_hf.data.batching import Batch, EncodedRows, TrainingBatches
+from sentiment_hf.data.loading import DEFAULT_DATASET, ReadingOptions, dataset_name
+from sentiment_hf.data.tokenization import SMALLEST_VOCAB_SIZE
 from sentiment_hf.errors import SentimentError
-from sentiment_hf.figures import draw_training_curve
-from sentiment_hf.files import write_json
-from sentiment_hf.hub import model_name
-from sentiment_hf.inference import predict_logits
-from sentiment_hf.network import LARGEST_SIZE, LSTMClassifier
+from sentiment_hf.model.config import LARGEST_SIZE
+from sentiment_hf.model.inference import predict_logits
+from sentiment_hf.model.network import LSTMClassifier
 from sentiment_hf.pipeline import SentimentPipeline
-from sentiment_hf.tokenization import SMALLEST_VOCAB_SIZE
 from sentiment_hf.training import loop
-from sentiment_hf.training.objectives import balanced_weights, classification
+from sentiment_hf.training.loop import Objective
 from sentiment_hf.training.presets import Preset, get_preset
 from sentiment_hf.training.rows import read_training_rows
-from sentiment_hf.training.session import (
+from sentiment_hf.training.run import (
     OutputFolder,
     describe_run,
+    find_source,
     precision_of,
     start_accelerator,
+    words_and_sizes,
 )
-from sentiment_hf.training.start import find_source, words_and_sizes
 from sentiment_hf.training.teacher import is_linear, taught
 from sentiment_hf.training.word_vectors import word_vectors
 
@@ -302,3 +300,35 @@ def fit_temperature(network: LSTMClassifier, logits: Tensor, targets: Tensor) ->
     candidates = np.geomspace(0.1, 10, 401)
     losses = [float(network.loss(logits / float(t), targets)) for t in candidates]
     return round(float(candidates[int(np.argmin(losses))]), 4)
+
+
+def classification(label_smoothing: float = 0.0, class_weights: Tensor | None = None) -> Objective:
+    """Cross-entropy against hard or soft labels.
+
+    Args:
+        label_smoothing: Szegedy et al. 2016, arXiv:1512.00567.
+        class_weights: `(num_labels,)`, see `balanced_weights`.
+    """
+
+    def objective(model: nn.Module, batch: Batch) -> Tensor:
+        assert isinstance(model, LSTMClassifier)
+        assert batch.labels is not None
+        even = label_smoothing / model.config.num_labels
+        labels = batch.labels * (1 - label_smoothing) + even
+        weights = None if class_weights is None else class_weights.to(labels.device)
+        return model.loss(model(batch.input_ids, batch.attention_mask), labels, weights)
+
+    return objective
+
+
+def balanced_weights(labels: np.ndarray | None, num_labels: int) -> Tensor:
+    """Weights that give every label the same say, `(num_labels,)`, one on average over the rows.
+
+    Args:
+        labels: as in `Batch`.
+    """
+    assert labels is not None
+    probabilities = np.stack([1 - labels, labels], axis=-1) if labels.ndim == 1 else labels
+    counts = probabilities.sum(axis=0)
+    weights = counts.sum() / (num_labels * np.maximum(counts, 1))
+    return torch.tensor(weights, dtype=torch.float32)

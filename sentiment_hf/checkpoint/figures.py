@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sentiment_hf.checkpoint import FIGURES_FOLDER
+from sentiment_hf.checkpoint.folder import FIGURES_FOLDER
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

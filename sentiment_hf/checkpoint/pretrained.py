@@ -4,18 +4,18 @@ import tempfile
 from pathlib import Path
 from typing import Self, Unpack
 
-from sentiment_hf.card import write_card
-from sentiment_hf.checkpoint import (
+from sentiment_hf.checkpoint.card import write_card
+from sentiment_hf.checkpoint.download import HubOptions, find_checkpoint
+from sentiment_hf.checkpoint.files import made_folder
+from sentiment_hf.checkpoint.folder import (
     CONFIG_FILE,
     WEIGHTS_FILE,
     read_config,
     read_network,
     write_network,
 )
-from sentiment_hf.files import made_folder
-from sentiment_hf.hub import HubOptions, find_checkpoint
-from sentiment_hf.network import LSTMClassifier
-from sentiment_hf.sharing import PushOptions, push_folder
+from sentiment_hf.checkpoint.upload import PushOptions, push_folder
+from sentiment_hf.model.network import LSTMClassifier
 
 
 class LSTMForSequenceClassification(LSTMClassifier):

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from sentiment_hf.arguments import check_keywords
-from sentiment_hf.checkpoint import (
+from sentiment_hf.checkpoint.folder import (
     REFERENCE_FOLDER,
     REFERENCE_NAME,
     REQUIRED_FILES,
     is_checkpoint,
 )
-from sentiment_hf.errors import SentimentError
-from sentiment_hf.hub_errors import HUB_TIMEOUT_SECONDS, hub_sentences
+from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_sentences
 from sentiment_hf.version import __version__
 
 if TYPE_CHECKING:

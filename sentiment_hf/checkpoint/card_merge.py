@@ -7,7 +7,7 @@ beside it give: a merge of three, as git makes it.
 import logging
 from typing import Any
 
-from sentiment_hf.card import is_as_rendered
+from sentiment_hf.checkpoint.card import is_as_rendered
 from sentiment_hf.errors import SentimentError
 
 logger = logging.getLogger(__name__)

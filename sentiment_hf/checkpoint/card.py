@@ -4,7 +4,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from sentiment_hf.checkpoint import (
+from sentiment_hf.checkpoint.files import read_json, write_text
+from sentiment_hf.checkpoint.folder import (
     CARD_FILE,
     EVALUATION_FILE,
     TOKENIZER_FILE,
@@ -14,7 +15,6 @@ from sentiment_hf.checkpoint import (
     read_config,
 )
 from sentiment_hf.errors import SentimentError
-from sentiment_hf.files import read_json, write_text
 from sentiment_hf.version import __version__
 
 TEMPLATE = Path(__file__).parent / "card_template.md"

@@ -12,10 +12,17 @@ from tokenizers import Tokenizer
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from sentiment_hf.checkpoint.files import (
+    STAGED,
+    read_json,
+    recover_folder,
+    write_json,
+    write_tensors,
+)
+from sentiment_hf.data.tokenization import PAD_TOKEN, UNK_TOKEN, tokenizer_config
 from sentiment_hf.errors import SentimentError
-from sentiment_hf.files import STAGED, read_json, recover_folder, write_json, write_tensors
-from sentiment_hf.network import LSTMClassifier, LSTMConfig
-from sentiment_hf.tokenization import PAD_TOKEN, UNK_TOKEN, tokenizer_config
+from sentiment_hf.model.config import LSTMConfig
+from sentiment_hf.model.network import LSTMClassifier
 from sentiment_hf.version import __version__
 
 CONFIG_FILE = "config.json"
@@ -43,7 +50,7 @@ CHECKSUM_KEY = "sha256"
 HEAD = "linear."
 ENCODER_ARCHITECTURE = "LSTMEncoder"
 
-REFERENCE_FOLDER = Path(__file__).parent / "reference"
+REFERENCE_FOLDER = Path(__file__).parent.parent / "reference"
 REFERENCE_NAME = "reference"
 
 # What a tokenizer file may be made of: each piece works word by word on any text. Others,

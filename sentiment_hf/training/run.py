@@ -3,7 +3,7 @@
 import logging
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,21 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import patch_environment
+from tokenizers import Tokenizer
 
-from sentiment_hf.checkpoint import CONFIG_FILE, foreign_names, read_config
+from sentiment_hf.checkpoint.download import find_checkpoint
+from sentiment_hf.checkpoint.files import plain_path, recover_folder, replaced_folder
+from sentiment_hf.checkpoint.folder import CONFIG_FILE, foreign_names, read_config, read_tokenizer
+from sentiment_hf.data.tokenization import train_tokenizer
 from sentiment_hf.errors import SentimentError
-from sentiment_hf.files import plain_path, recover_folder, replaced_folder
-from sentiment_hf.hardware import (
+from sentiment_hf.model.config import LSTMConfig
+from sentiment_hf.model.device import (
     keep_few_shapes,
     keep_freed_memory,
     pick_device,
     pick_training_dtype,
 )
+from sentiment_hf.training.presets import Preset, Pretraining
 from sentiment_hf.training.state import STATE_FOLDER, StateFolder
 from sentiment_hf.version import __version__
 
@@ -169,3 +174,35 @@ def versions() -> dict[str, str]:
         "sentiment-hf": __version__,
         **{name: version(name) for name in libraries},
     }
+
+
+SIZES_OF_AN_ENCODER = (
+    "vocab_size", "embedding_dim", "hidden_size", "num_layers", "bidirectional",
+)  # fmt: skip
+
+
+def find_source(init_from: str | Path | None, vocab_size: int | None) -> Path | None:
+    """The folder of a pretrained MODEL; None where none was named.
+
+    Raises:
+        SentimentError: there is no such model, or a vocabulary was asked for beside it.
+    """
+    if init_from is None:
+        return None
+    if vocab_size is not None:
+        raise SentimentError("--vocab-size has no use with --init-from: the words come along.")
+    return find_checkpoint(init_from)
+
+
+def words_and_sizes(
+    source: Path | None, texts: Iterable[str], settings: Preset | Pretraining, **fields: Any
+) -> tuple[Tokenizer, LSTMConfig]:
+    """Tokenizer and configuration: from the texts and settings, or those of the source."""
+    if source is None:
+        tokenizer = train_tokenizer(texts, settings.vocab_size)
+        sizes: dict[str, Any] = {"vocab_size": tokenizer.get_vocab_size()}
+    else:
+        base = read_config(source)
+        tokenizer = read_tokenizer(source, base)
+        sizes = {name: getattr(base, name) for name in SIZES_OF_AN_ENCODER}
+    return tokenizer, LSTMConfig(**{**settings.network, **sizes, **fields})

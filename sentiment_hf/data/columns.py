@@ -1,0 +1,232 @@
+"""Columns and labels: which column holds the texts, which the labels, and what those are called."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from datasets import ClassLabel, DatasetDict, Features, List, Value
+
+from sentiment_hf.errors import SentimentError
+
+TEXT_NAMES = ("text", "review", "sentence", "content")
+LABEL_NAMES = ("label", "labels", "sentiment", "target")
+NO_LABEL = -1
+
+
+class Columns(NamedTuple):
+    """The names of the columns that hold the texts and, if there are any, the labels."""
+
+    text: str
+    label: str | None
+
+
+def find_columns(
+    features: Features, text_column: str | None = None, label_column: str | None = None
+) -> Columns:
+    """Finds the columns by name and type, or takes the ones that were named.
+
+    Raises:
+        SentimentError: a named column is missing or of the wrong type, or several could be meant.
+    """
+    _check_named("--label-column", label_column, features)
+    label = label_column or _only_one(LABEL_NAMES, features, "--label-column")
+    if label is None:
+        classes = [name for name, kind in features.items() if isinstance(kind, ClassLabel)]
+        if len(classes) > 1:
+            raise SentimentError(
+                f"Several columns could hold the labels: {', '.join(classes)}; choose one with"
+                " --label-column."
+            )
+        label = classes[0] if classes else None
+    return Columns(find_text_column(features, text_column, [label] if label else []), label)
+
+
+def find_text_column(
+    features: Features, text_column: str | None = None, labels: Sequence[str] = LABEL_NAMES
+) -> str:
+    """Finds the column of texts by name and type, or takes the one that was named.
+
+    Args:
+        labels: columns that hold something else.
+
+    Raises:
+        SentimentError: as in `find_columns`.
+    """
+    _check_named("--text-column", text_column, features)
+    strings = [name for name, kind in features.items() if _is_text(kind) and name not in labels]
+    names = [name for name in TEXT_NAMES if name not in labels]
+    text = text_column or _only_one(names, features, "--text-column")
+    if text is None:
+        if len(strings) != 1:
+            found = "none of its columns holds text" if not strings else ", ".join(strings)
+            raise SentimentError(
+                f"Which column holds the text is not clear ({found}); choose one with --text-column"
+                f" among {', '.join(features)}."
+            )
+        text = strings[0]
+    if text in labels:
+        raise SentimentError(f"The column {text!r} cannot hold both the texts and the labels.")
+    if not _is_text(features[text]):
+        raise SentimentError(
+            f"The column {text!r} holds {_type_name(features[text])}, not text; choose another"
+            " with --text-column."
+        )
+    return text
+
+
+def _check_named(flag: str, column: str | None, features: Features) -> None:
+    if column is not None and column not in features:
+        raise SentimentError(
+            f"{flag} {column!r} is no column of the data set; it has {', '.join(features)}."
+        )
+
+
+def _only_one(names: Sequence[str], features: Features, option: str) -> str | None:
+    """The one of the usual names that the data set has, if it has one."""
+    found = [name for name in names if name in features]
+    if len(found) > 1:
+        raise SentimentError(
+            f"Several columns could be meant: {', '.join(found)}; choose one with {option}."
+        )
+    return found[0] if found else None
+
+
+def _is_text(kind: object) -> bool:
+    # A column that is null throughout has the type null: rows without text, left out later.
+    return isinstance(kind, Value) and kind.dtype in ("string", "large_string", "null")
+
+
+def are_token_ids(kind: object) -> bool:
+    return isinstance(kind, List) and _type_name(kind.feature).startswith("int")
+
+
+def _type_name(kind: object) -> str:
+    return kind.dtype if isinstance(kind, Value) else type(kind).__name__
+
+
+def number_labels(splits: DatasetDict, column: str, label_map: Mapping[str, str]) -> DatasetDict:
+    kind = next(iter(splits.values())).features["label"]
+    if isinstance(kind, ClassLabel):
+        if not label_map:
+            return splits
+        values: list = list(range(len(kind.names)))
+        names = list(kind.names)
+    elif not isinstance(kind, Value):
+        raise SentimentError(f"The column {column!r} holds {_type_name(kind)}, not labels.")
+    elif kind.dtype.startswith("float") and _are_soft_labels(splits, column):
+        if label_map:
+            raise SentimentError(
+                f"The column {column!r} holds soft labels; there a label map has no names."
+            )
+        return splits.cast_column("label", Value("float32"))
+    else:
+        seen = {value for split in splits.values() for value in split.unique("label")}
+        values = sorted(value for value in seen if has_label(value))
+        names = [_label_name(value) for value in values]
+    new_names = rename_labels(names, label_map)
+    kept = list(dict.fromkeys(new_names))
+    if isinstance(kind, ClassLabel) or label_map:
+        kept = sorted(kept)
+    if not kept:
+        return splits.cast_column("label", Value("int64"))
+    ids = {value: kept.index(name) for value, name in zip(values, new_names, strict=True)}
+    features = Features({**next(iter(splits.values())).features, "label": ClassLabel(names=kept)})
+    return splits.map(
+        _label_ids,
+        batched=True,
+        input_columns=["label"],
+        features=features,
+        fn_kwargs={"ids": list(ids.items())},
+        desc="Numbering the labels",
+    )
+
+
+def has_label(value: Any) -> bool:
+    """Whether a row has a label; null is read as NaN from a column of floats."""
+    return (
+        value is not None
+        and value != NO_LABEL
+        and not (isinstance(value, float) and np.isnan(value))
+    )
+
+
+def _label_name(value: object) -> str:
+    return str(int(value)) if isinstance(value, float) else str(value)
+
+
+def _are_soft_labels(splits: DatasetDict, column: str) -> bool:
+    """Whether a column of floats holds probabilities: whole numbers are class ids."""
+    values = np.concatenate(
+        [
+            np.array([v for v in split["label"] if v is not None], dtype=float)
+            for split in splits.values()
+        ]
+    )
+    values = values[~np.isnan(values)]
+    if np.all(np.isfinite(values)) and np.all(values == np.round(values)):
+        # A csv column of 0 and 1 with a gap is read as floats: these are class ids with gaps.
+        return False
+    if len(values) and (values.min() < 0 or values.max() > 1):
+        raise SentimentError(
+            f"The column {column!r} holds numbers outside [0, 1]: soft labels are probabilities of"
+            " the second label."
+        )
+    return True
+
+
+def _label_ids(labels: list, ids: list[tuple[object, int]]) -> dict[str, list[int]]:
+    by_value = dict(ids)
+    return {"label": [by_value.get(label, NO_LABEL) for label in labels]}
+
+
+def parse_label_map(text: str | None) -> dict[str, str]:
+    """Reads `positive=pos,negative=neg`.
+
+    Raises:
+        SentimentError: a part that is no `name=name`, or a name that stands twice on the left.
+    """
+    pairs: dict[str, str] = {}
+    for part in text.split(",") if text else []:
+        name, sign, new_name = (piece.strip() for piece in part.partition("="))
+        if not (name and sign and new_name) or name in pairs:
+            raise SentimentError(
+                f"The label map {text!r} is not of the form positive=pos,negative=neg."
+            )
+        pairs[name] = new_name
+    return pairs
+
+
+def rename_labels(names: Sequence[str], label_map: Mapping[str, str]) -> list[str]:
+    """Applies a label map to the names of a data set; two names may become one.
+
+    Raises:
+        SentimentError: the map names a label that the data set does not have.
+    """
+    unknown = [name for name in label_map if name not in names]
+    if unknown:
+        raise SentimentError(
+            f"The label map names {_listed(unknown)}, but the data set's labels are"
+            f" {_listed(names)}."
+        )
+    return [label_map.get(name, name) for name in names]
+
+
+def match_labels(dataset_names: Sequence[str], model_names: Sequence[str]) -> list[int]:
+    """The model's class id of each of the data set's classes.
+
+    Raises:
+        SentimentError: a label of the data set that the model does not know; both sides are listed.
+    """
+    unknown = [name for name in dataset_names if name not in model_names]
+    if unknown:
+        raise SentimentError(
+            f"The data set's labels {_listed(dataset_names)} do not match the checkpoint's"
+            f" {_listed(model_names)}; name the pairs with --label-map"
+            f" {unknown[0]}={model_names[0]},..."
+        )
+    return [model_names.index(name) for name in dataset_names]
+
+
+def _listed(names: Sequence[str], most: int = 10) -> str:
+    listed = ", ".join(repr(name)[:60] for name in names[:most])
+    return listed if len(names) <= most else f"{listed}, ... ({len(names)} in all)"

@@ -1,0 +1,231 @@
+"""Data sets: from a name to splits with the columns `text` and `label`.
+
+Everything is opened through `datasets`. Local things are looked for first and without
+the network.
+"""
+
+import errno
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypedDict, Unpack
+
+import numpy as np
+from datasets import (
+    ClassLabel,
+    DatasetDict,
+    Features,
+    IterableDatasetDict,
+    Value,
+    load_dataset,
+    load_from_disk,
+)
+from datasets.exceptions import DatasetsError
+
+from sentiment_hf.arguments import check_keywords, check_whole
+from sentiment_hf.data.columns import are_token_ids, find_columns, number_labels
+from sentiment_hf.data.tokenization import IDS_COLUMN
+from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_sentences
+
+DEFAULT_DATASET = "stanfordnlp/imdb"
+SAMPLE_FOLDER = Path(__file__).parent.parent / "sample"
+FILE_BUILDERS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+FULL_DISK = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+OFFLINE_DATASETS = (
+    "a folder, a csv, json, jsonl or parquet file and 'sample' work without it, and"
+    " HF_HUB_OFFLINE=1 reads a data set that is already in the cache"
+)
+
+LARGEST_SEED = 2**32 - 1
+
+logger = logging.getLogger(__name__)
+
+
+class ReadingOptions(TypedDict, total=False):
+    """How a data set is to be read, wherever one is named."""
+
+    config: str | None
+    revision: str | None
+    text_column: str | None
+    label_column: str | None
+    label_map: Mapping[str, str] | None
+    max_samples: int | None
+
+
+def load_reviews(
+    dataset: str | Path = DEFAULT_DATASET,
+    *,
+    splits: Sequence[str] | None = None,
+    seed: int = 0,
+    **options: Unpack[ReadingOptions],
+) -> DatasetDict:
+    """Opens a data set as splits with the columns `text` (string) and `label`.
+
+    `label` is a `ClassLabel` with the data set's own names (-1 where a row has none), or a float
+    in [0, 1], a soft label: the probability of the second label. A data set without any label
+    column has `text` alone. `input_ids` stay where there are some.
+
+    Args:
+        dataset: `sample`, a folder, a csv, json, jsonl or parquet file, or a Hub id.
+        splits: the splits to read; all of them by default.
+        seed: chooses the rows of a sample.
+        options: `config` and `revision` of the data set; `text_column` and `label_column` where
+            their names do not tell; `label_map` from its label names to others; `max_samples`, a
+            random sample of that many rows per split.
+
+    Raises:
+        SentimentError: it does not exist, the Hub is out of reach, or its columns are missing,
+            ambiguous or of the wrong type.
+    """
+    check_keywords("load_reviews", options, ReadingOptions)
+    check_whole("--max-samples", options.get("max_samples"))
+    check_whole("--seed", seed, least=0, most=LARGEST_SEED)
+    chosen = open_splits(
+        dataset, splits, config=options.get("config"), revision=options.get("revision")
+    )
+    assert isinstance(chosen, DatasetDict)
+    max_samples = options.get("max_samples")
+    first_name, first = next(iter(chosen.items()))
+    for name, split in chosen.items():
+        if split.features != first.features:
+            raise SentimentError(
+                f"The splits {first_name!r} and {name!r} of {dataset} have different columns or"
+                " labels; read them one at a time."
+            )
+    text, label = find_columns(
+        first.features, options.get("text_column"), options.get("label_column")
+    )
+    for name, split in chosen.items():
+        if max_samples is not None and max_samples < len(split):
+            rows = np.random.default_rng(seed).choice(len(split), max_samples, replace=False)
+            chosen[name] = split.select(np.sort(rows))
+    tokenized = [IDS_COLUMN] if are_token_ids(first.features.get(IDS_COLUMN)) else []
+    if label is None:
+        return chosen.select_columns([text, *tokenized]).rename_columns(
+            {text: "text"} if text != "text" else {}
+        )
+    chosen = chosen.select_columns([text, label, *tokenized])
+    renamed = {old: new for old, new in ((text, "text"), (label, "label")) if old != new}
+    chosen = chosen.rename_columns(renamed) if renamed else chosen
+    return number_labels(chosen, label, options.get("label_map") or {})
+
+
+def dataset_name(dataset: str | Path) -> str:
+    """How a data set is called in what is written: its Hub id, or its base name."""
+    path = Path(dataset)
+    return path.resolve().name if path.exists() else str(dataset)
+
+
+def open_splits(
+    dataset: str | Path, splits: Sequence[str] | None, **options: Any
+) -> DatasetDict | IterableDatasetDict:
+    """Opens some splits of a data set, or all, with their columns as they are.
+
+    Args:
+        options: as in `open_dataset`.
+
+    Raises:
+        SentimentError: there is no such data set or split.
+    """
+    opened = open_dataset(dataset, **options)
+    for split in splits or []:
+        if split not in opened:
+            raise SentimentError(
+                f"The data set {dataset} has no split {split!r}; it has {', '.join(opened)}."
+            )
+    return type(opened)({split: opened[split] for split in splits or opened})
+
+
+def open_dataset(
+    dataset: str | Path,
+    *,
+    config: str | None = None,
+    revision: str | None = None,
+    streaming: bool = False,
+) -> DatasetDict | IterableDatasetDict:
+    """Opens a data set with all its splits and columns as they are.
+
+    Args:
+        streaming: read piece by piece, not prepared on the disk first.
+    """
+    if not isinstance(dataset, str | os.PathLike):
+        raise SentimentError(f"A data set has a name or a path, not a {type(dataset).__name__}.")
+    name = str(dataset)
+    path = Path(name)
+    if name == "sample" or path.exists():
+        _refuse_option("revision", revision, name)
+        if name == "sample" or not path.is_dir():
+            _refuse_option("config", config, name)
+    with reading_sentences(name):
+        if name == "sample":
+            files = {split: str(SAMPLE_FOLDER / f"{split}.jsonl") for split in ("train", "test")}
+            features = Features(
+                {"text": Value("string"), "label": ClassLabel(names=["neg", "pos"])}
+            )
+            return load_dataset("json", data_files=files, features=features, streaming=streaming)
+        if name and path.is_dir():
+            if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
+                _refuse_option("config", config, name)
+                loaded = load_from_disk(name)
+                return loaded if isinstance(loaded, DatasetDict) else DatasetDict(train=loaded)
+            return load_dataset(name, config, streaming=streaming)
+        if path.is_file():
+            builder = FILE_BUILDERS.get(path.suffix.lower())
+            if builder is None:
+                raise SentimentError(
+                    f"The file {name} is none of csv, json, jsonl and parquet, by its ending."
+                )
+            if path.stat().st_size == 0:
+                raise SentimentError(f"The file {name} is empty.")
+            return load_dataset(builder, data_files={"train": name}, streaming=streaming)
+        if path.suffix in FILE_BUILDERS or name.count("/") > 1 or name[:1] in ("", ".", "/", "~"):
+            raise SentimentError(f"The data set {name!r} does not exist: no such file or folder.")
+        _ask_hub_for(name, revision)
+        return load_dataset(name, config, revision=revision, streaming=streaming)
+
+
+@contextmanager
+def reading_sentences(name: str | Path) -> Iterator[None]:
+    """What `datasets` raises while it opens or streams a data set becomes a sentence."""
+    try:
+        yield
+    except ConnectionError as error:
+        raise SentimentError(
+            f"The data set {name!r} is not in the cache and the Hub cannot be reached;"
+            f" {OFFLINE_DATASETS}.",
+            exit_status=1,
+        ) from error
+    except IndexError:  # A saved data set of no rows has no tables either.
+        raise SentimentError(f"The data set {name} has no rows.") from None
+    except (DatasetsError, ValueError, FileNotFoundError) as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno in FULL_DISK:
+            raise cause from None
+        if "corresponds to no data" in str(error):
+            raise SentimentError(f"The data set {name} has no rows.") from None
+        decoding = error if isinstance(error, UnicodeDecodeError) else cause
+        if isinstance(decoding, UnicodeDecodeError):
+            raise SentimentError(
+                f"The data set {name} is not in UTF-8 ({decoding.reason} at byte {decoding.start});"
+                " save it in that encoding."
+            ) from error
+        reason = str(cause or error).strip().splitlines()
+        first_line = reason[0][:200] if reason else type(error).__name__
+        raise SentimentError(f"The data set {name} could not be read: {first_line}") from error
+
+
+def _refuse_option(option: str, value: str | None, name: str) -> None:
+    if value is not None:
+        raise SentimentError(f"--{option} {value!r} has no use: {name} is not read from the Hub.")
+
+
+def _ask_hub_for(name: str, revision: str | None) -> None:
+    """Asks for the data set once: `load_dataset` alone retries for half a minute without a Hub."""
+    from huggingface_hub import HfApi, constants
+
+    if constants.HF_HUB_OFFLINE:
+        return
+    with hub_sentences(f"the data set {name!r}", without_hub=OFFLINE_DATASETS):
+        HfApi().dataset_info(name, revision=revision, timeout=HUB_TIMEOUT_SECONDS)

@@ -1,0 +1,67 @@
+"""Rows: those with a text and a label, and the validation rows carved out of them."""
+
+import logging
+import math
+
+import numpy as np
+from datasets import ClassLabel, Dataset
+
+from sentiment_hf.data.columns import has_label
+from sentiment_hf.errors import SentimentError
+
+logger = logging.getLogger(__name__)
+
+
+VALIDATION_ROWS = 2_500
+VALIDATION_SHARE = 0.1
+LONGEST_BLOCK = 50
+
+
+def rows_with_text(split: Dataset) -> Dataset:
+    """Leaves out the rows whose text is null, and says how many."""
+    return _keep(split, [text is not None for text in split["text"]], "without a text")
+
+
+def labelled_rows(split: Dataset) -> Dataset:
+    """Leaves out the rows that have no text or no label, and says how many."""
+    if "label" not in split.features:
+        raise SentimentError("The data set has no column of labels; name it with --label-column.")
+    split = rows_with_text(split)
+    return _keep(split, [has_label(label) for label in split["label"]], "without a label")
+
+
+def _keep(split: Dataset, kept: list[bool], what: str) -> Dataset:
+    if all(kept):
+        return split
+    rows = np.flatnonzero(kept)
+    logger.warning("Left out %d of %d rows %s.", len(kept) - len(rows), len(kept), what)
+    return split.select(rows)
+
+
+def split_validation(split: Dataset, seed: int = 0) -> tuple[Dataset, Dataset]:
+    """Carves the validation rows out of the training rows.
+
+    min(2,500, 10 %) of the rows, stratified, in random contiguous blocks of up to 50 rows per
+    label, because neighbouring reviews speak of one film. A text that also stands in the rest
+    stays in training, so that no validation text is ever trained on.
+
+    Returns:
+        The training rows and the validation rows, each in their old order.
+    """
+    labels = np.asarray(split["label"], dtype=float)
+    classes = labels if isinstance(split.features["label"], ClassLabel) else np.round(labels)
+    share = min(VALIDATION_ROWS / max(len(split), 1), VALIDATION_SHARE)
+    generator = np.random.default_rng(seed)
+    held_out = np.zeros(len(split), dtype=bool)
+    for label in np.unique(classes):
+        rows = np.flatnonzero(classes == label)
+        wanted = round(share * len(rows))
+        length = max(1, min(LONGEST_BLOCK, wanted // 5))
+        blocks = np.array_split(rows, max(1, math.ceil(len(rows) / length)))
+        order = generator.permutation(len(blocks))
+        chosen = np.concatenate([blocks[i] for i in order])[:wanted]
+        held_out[chosen] = True
+    texts = split["text"]
+    rest = {text for text, held in zip(texts, held_out, strict=True) if not held}
+    held_out &= np.array([text not in rest for text in texts], dtype=bool)
+    return split.select(np.flatnonzero(~held_out)), split.select(np.flatnonzero(held_out))
