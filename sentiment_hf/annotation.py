@@ -11,13 +11,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 
 import pyarrow as pa
 from datasets import ClassLabel, Dataset, Features, IterableDataset, Value
 from tqdm.auto import tqdm
 
-from sentiment_hf.arguments import check_keywords, check_whole
+from sentiment_hf.arguments import check_whole
 from sentiment_hf.checkpoint.download import (
     LIBRARY,
     find_checkpoint,
@@ -27,8 +27,8 @@ from sentiment_hf.checkpoint.download import (
 )
 from sentiment_hf.checkpoint.files import made_folder, read_json, write_json
 from sentiment_hf.data.columns import find_text_column
-from sentiment_hf.data.loading import ReadingOptions, dataset_name, open_splits, reading_sentences
-from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_sentences
+from sentiment_hf.data.loading import dataset_errors, dataset_name, open_splits
+from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_errors
 from sentiment_hf.model.device import keep_few_shapes
 from sentiment_hf.pipeline import LABEL_COLUMN, SCORE_COLUMN, SentimentPipeline
 from sentiment_hf.version import __version__
@@ -90,14 +90,16 @@ def annotate(
     dtype: str | None = None,
     batch_size: int | None = None,
     show_progress: bool = True,
-    **options: Unpack[ReadingOptions],
+    config: str | None = None,
+    revision: str | None = None,
+    text_column: str | None = None,
 ) -> Path:
     """Writes a data set with `predicted_label` and `predicted_score` into a folder.
 
     All columns stay as they are; a null text gets null. `load_dataset(output)` reads it.
 
     Args:
-        dataset: as in `load_reviews`; `options` of it that are about labels have no use here.
+        dataset, config, revision, text_column: as in `load_reviews`.
         split: one split; all by default.
         streaming: read the data set piece by piece instead of preparing it on the disk first.
         num_shards, shard_index: label one of so many parts, the first being 0, for an array of
@@ -110,23 +112,19 @@ def annotate(
     Raises:
         SentimentError: no such data set, column or rows, or the folder holds something else.
     """
-    check_keywords("annotate", options, ReadingOptions)
-    check_whole("--num-shards", num_shards)
-    check_whole("--shard-index", shard_index, least=0, most=num_shards - 1)
-    check_whole("--rows-per-shard", rows_per_shard)
-    for name in ("label_column", "label_map", "max_samples"):
-        if options.get(name) is not None:
-            raise SentimentError(f"--{name.replace('_', '-')} has no use here: rows stay all.")
+    check_whole("num_shards", num_shards)
+    check_whole("shard_index", shard_index, least=0, most=num_shards - 1)
+    check_whole("rows_per_shard", rows_per_shard)
     folder, part = Path(output), Part(shard_index, num_shards)
     opened = open_splits(
         dataset,
         None if split is None else [split],
         streaming=streaming,
-        config=options.get("config"),
-        revision=options.get("revision"),
+        config=config,
+        revision=revision,
     )
     features = {name: _features(dataset, rows) for name, rows in opened.items()}
-    column = _text_column(features, options.get("text_column"))
+    column = _text_column(features, text_column)
     totals = {name: _count(dataset, name, rows) for name, rows in opened.items()}
     if not sum(totals.values()):
         raise SentimentError(f"The data set {dataset} has no rows.")
@@ -137,8 +135,8 @@ def annotate(
     work = _Work(
         pipe, folder, part, column, batch_size, {
             "dataset": dataset_name(dataset),
-            "config": options.get("config"),
-            "revision": options.get("revision"),
+            "config": config,
+            "revision": revision,
             "rows": totals,
             "columns": {
                 name: {column: str(kind) for column, kind in kinds.items()}
@@ -343,7 +341,7 @@ def _features(dataset: str | Path, rows: Dataset | IterableDataset) -> Features:
     if rows.features is not None:
         return rows.features
     # A stream of files that do not say what they hold: a few rows show it.
-    with reading_sentences(dataset):
+    with dataset_errors(dataset):
         features = rows._resolve_features().features
     # A column of which these rows are null may hold texts further on.
     null, text = Value("null"), Value("string")
@@ -366,7 +364,7 @@ def _count(dataset: str | Path, name: str, rows: Dataset | IterableDataset) -> i
     splits = rows.info.splits or {}
     if name in splits and splits[name].num_examples:
         return int(splits[name].num_examples)
-    with reading_sentences(dataset):
+    with dataset_errors(dataset):
         return sum(table.num_rows for table in rows.with_format("arrow").iter(ROWS_AT_ONCE))
 
 
@@ -385,7 +383,7 @@ def _pieces(
     stream = (stream if last else stream.take(len(own))).with_format("arrow")
     held: list[pa.Table] = []
     count = seen = 0
-    with reading_sentences(dataset):
+    with dataset_errors(dataset):
         for read in stream.iter(ROWS_AT_ONCE):
             seen += read.num_rows
             if seen > len(own):
@@ -460,7 +458,7 @@ def push_annotation(folder: Path, repo_id: str, token: str | None = None) -> str
         configs=[{"config_name": "default", "data_files": configs}],
     )
     api = HfApi(token=usable_token(token), **LIBRARY)
-    with hub_sentences(f"the data set {repo_id!r}", without_hub="the folder is whole"):
+    with hub_errors(f"the data set {repo_id!r}", without_hub="the folder is whole"):
         url = api.create_repo(repo_id, repo_type="dataset", exist_ok=True)
         info = api.dataset_info(url.repo_id, timeout=HUB_TIMEOUT_SECONDS)
         card = CARD.format(

@@ -69,7 +69,7 @@ def serve(app: "gradio.Blocks", port: int | None = None) -> str:
         )  # fmt: skip
     except OSError as error:
         taken = f"The port {port} is taken" if port else "No port from 7860 on is free"
-        raise SentimentError(f"{taken}: choose another with --port.", exit_status=1) from error
+        raise SentimentError(f"{taken}: choose another with `port`.", exit_status=1) from error
     return address
 
 

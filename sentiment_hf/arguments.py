@@ -18,7 +18,7 @@ def check_whole(name: str, value: object, least: int = 1, most: int = LARGEST) -
     if value is not None and not (whole and least <= value <= most):  # type: ignore[operator]
         most_said = "of a sane size" if most == LARGEST else f"at most {most}"
         raise SentimentError(
-            f"{name} must be a whole number, at least {least} and {most_said}, not {value!r:.60}."
+            f"`{name}` must be a whole number, at least {least} and {most_said}, not {value!r:.60}."
         )
 
 
@@ -31,7 +31,7 @@ def check_rate(name: str, value: object) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if value is not None and not (number and 0 < value <= LARGEST):  # type: ignore[operator]
         raise SentimentError(
-            f"{name} must be a number above 0 and of a sane size, not {value!r:.60}."
+            f"`{name}` must be a number above 0 and of a sane size, not {value!r:.60}."
         )
 
 

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any
 
 import click
 
-from sentiment_hf.errors import SentimentError, told
+from sentiment_hf.errors import SentimentError, message_and_status
 from sentiment_hf.version import __version__
 
 LINES_AT_ONCE = 4096
@@ -21,7 +22,7 @@ LINES_AT_ONCE = 4096
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
 
-class _SentenceGroup(click.Group):
+class _CommandGroup(click.Group):
     """Ends every failure with one sentence and the right exit status."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
@@ -34,11 +35,11 @@ class _SentenceGroup(click.Group):
             message = error.format_message()
             if isinstance(error, click.NoSuchOption):
                 message += " A text that begins with '-' goes after '--'."
-            _fail(*told(SentimentError(message)))
+            _fail(*message_and_status(SentimentError(message)))
         except click.Abort:
-            _fail(*told(KeyboardInterrupt()))
+            _fail(*message_and_status(KeyboardInterrupt()))
         except (Exception, KeyboardInterrupt) as error:
-            _fail(*told(error))
+            _fail(*message_and_status(error))
 
 
 def _say(line: str) -> None:
@@ -51,11 +52,22 @@ def _say(line: str) -> None:
 
 
 def _fail(message: str, exit_status: int) -> None:
-    click.echo(f"error: {message}", err=True)
+    click.echo(f"error: {_with_options(message)}", err=True)
     sys.exit(exit_status)
 
 
-@click.group(cls=_SentenceGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def _with_options(message: str) -> str:
+    """A message of the library with the options of the command in place of Python's parameters."""
+    options = {
+        parameter.name: parameter.opts[0]
+        for command in main.commands.values()
+        for parameter in command.params
+        if isinstance(parameter, click.Option)
+    }
+    return re.sub(r"`(\w+)`", lambda found: options.get(found[1], found[0]), message)
+
+
+@click.group(cls=_CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def main() -> None:
     """Small sentiment classifiers: train, measure, use and share LSTMs."""
@@ -132,7 +144,7 @@ def _listen(quiet: bool) -> None:
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            tqdm.write(self.format(record), file=sys.stderr)
+            tqdm.write(_with_options(self.format(record)), file=sys.stderr)
 
     logger = logging.getLogger("sentiment_hf")
     logger.handlers = [Handler()]

@@ -23,20 +23,20 @@ class SentimentError(Exception):
         self.exit_status = exit_status
 
 
-def told(error: BaseException) -> tuple[str, int]:
+def message_and_status(error: BaseException) -> tuple[str, int]:
     """An error as one line and an exit status; raised again where SENTIMENT_HF_DEBUG is set."""
     if isinstance(error, SentimentError):
-        sentence, status = str(error), error.exit_status
+        message, status = str(error), error.exit_status
     elif isinstance(error, KeyboardInterrupt):
-        sentence, status = "interrupted", 130
+        message, status = "interrupted", 130
     elif os.environ.get("SENTIMENT_HF_DEBUG"):
         raise error
     elif isinstance(error, OSError):
         place = f": {Path(error.filename).name}" if isinstance(error.filename, str) else ""
-        sentence, status = f"{error.strerror or error}{place}", 1
+        message, status = f"{error.strerror or error}{place}", 1
     else:
-        sentence, status = f"{type(error).__name__}: {error}", 1
-    return " ".join(sentence.split()), status
+        message, status = f"{type(error).__name__}: {error}", 1
+    return " ".join(message.split()), status
 
 
 def run_script(main: Callable[[], None]) -> int:
@@ -44,8 +44,8 @@ def run_script(main: Callable[[], None]) -> int:
     try:
         main()
     except (Exception, KeyboardInterrupt) as error:
-        sentence, status = told(error)
-        print(f"error: {sentence}", file=sys.stderr)
+        message, status = message_and_status(error)
+        print(f"error: {message}", file=sys.stderr)
         return status
     return 0
 
@@ -55,7 +55,7 @@ HUB_TIMEOUT_SECONDS = 5.0
 
 
 @contextmanager
-def hub_sentences(what: str, *, without_hub: str) -> Iterator[None]:
+def hub_errors(what: str, *, without_hub: str) -> Iterator[None]:
     """Turns the failures of a call to the Hub into a `SentimentError`.
 
     Args:

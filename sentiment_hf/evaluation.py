@@ -1,9 +1,10 @@
 """Evaluation: the figures of a checkpoint on a labelled split."""
 
 import time
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 
 import numpy as np
 from datasets import ClassLabel
@@ -19,7 +20,7 @@ from sentiment_hf.checkpoint.folder import (
     published,
 )
 from sentiment_hf.data.columns import match_labels
-from sentiment_hf.data.loading import DEFAULT_DATASET, ReadingOptions, dataset_name, load_reviews
+from sentiment_hf.data.loading import DEFAULT_DATASET, dataset_name, load_reviews
 from sentiment_hf.data.splits import labelled_rows
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.pipeline import SentimentPipeline
@@ -39,12 +40,18 @@ def evaluate(
     dtype: str | None = None,
     batch_size: int | None = None,
     seed: int = 0,
-    **options: Unpack[ReadingOptions],
+    config: str | None = None,
+    revision: str | None = None,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    label_map: Mapping[str, str] | None = None,
+    max_samples: int | None = None,
 ) -> dict[str, Any]:
     """Measures a checkpoint on a labelled split, from text.
 
     Args:
-        dataset, options: as in `load_reviews`.
+        dataset: as in `load_reviews`, and so are `config`, `revision`, `text_column`,
+            `label_column`, `label_map` and `max_samples`.
         model: a checkpoint; the reference checkpoint by default.
         save: write the figures into the checkpoint's `eval_results.json`, card and figures.
 
@@ -57,11 +64,19 @@ def evaluate(
     Raises:
         SentimentError: the data set cannot be read, or its labels are not the checkpoint's.
     """
+    reading: dict[str, Any] = {
+        "config": config,
+        "revision": revision,
+        "text_column": text_column,
+        "label_column": label_column,
+        "label_map": label_map,
+        "max_samples": max_samples,
+    }
     folder = Path(model) if model is not None else REFERENCE_FOLDER
     if save and (not is_checkpoint(folder) or folder == REFERENCE_FOLDER):
-        raise SentimentError("--save writes into a local checkpoint folder; name it with --model.")
+        raise SentimentError("`save` writes into a local checkpoint folder; name it with `model`.")
     pipe = SentimentPipeline.from_pretrained(model, device=device, dtype=dtype)
-    reviews = load_reviews(dataset, splits=[split], seed=seed, **options)[split]
+    reviews = load_reviews(dataset, splits=[split], seed=seed, **reading)[split]
     if "label" in reviews.features and not isinstance(reviews.features["label"], ClassLabel):
         raise SentimentError("Soft labels cannot be evaluated: accuracy needs one label a row.")
     rows = labelled_rows(reviews)
@@ -84,9 +99,9 @@ def evaluate(
         saved = {
             "dataset": dataset_name(dataset),
             "split": split,
-            "revision": options.get("revision"),
-            **{name: value for name, value in options.items() if value and name != "revision"},
-            **({"seed": seed} if options.get("max_samples") else {}),
+            "revision": revision,
+            **{name: value for name, value in reading.items() if value and name != "revision"},
+            **({"seed": seed} if max_samples else {}),
             "fingerprint": rows._fingerprint,
             "dtype": dtype or "float32",
             **results,

@@ -1,9 +1,9 @@
 """What the command `inspect` looks at: which network, which texts, what is shown of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 
 import torch
 from datasets import ClassLabel
@@ -12,7 +12,7 @@ from sentiment_hf.checkpoint.figures import draw_trajectory
 from sentiment_hf.checkpoint.files import write_text
 from sentiment_hf.checkpoint.pretrained import LSTMForSequenceClassification
 from sentiment_hf.data.columns import match_labels
-from sentiment_hf.data.loading import ReadingOptions, load_reviews
+from sentiment_hf.data.loading import load_reviews
 from sentiment_hf.data.splits import labelled_rows
 from sentiment_hf.data.tokenization import train_tokenizer
 from sentiment_hf.errors import SentimentError
@@ -57,7 +57,12 @@ def inspect(
     dtype: str | None = None,
     batch_size: int | None = None,
     seed: int = 0,
-    **options: Unpack[ReadingOptions],
+    config: str | None = None,
+    revision: str | None = None,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    label_map: Mapping[str, str] | None = None,
+    max_samples: int | None = None,
 ) -> Inspection:
     """Follows texts through a network, step by step.
 
@@ -66,25 +71,33 @@ def inspect(
         preset, untrained: a network as it is before training, its words from the same data set.
         trajectory, explain: also for each text, or for the first review of the batch.
         html, png: files to write; `png` draws the trajectory of the first text.
+        config, revision, text_column, label_column, label_map, max_samples: as in `load_reviews`.
 
     Raises:
         SentimentError: no such model, data set or preset, or options that exclude each other.
     """
     if untrained != (preset is not None):
-        raise SentimentError("--preset and --untrained go together: a preset has no weights yet.")
+        raise SentimentError("`preset` and `untrained` go together: a preset has no weights yet.")
     if texts and dataset is not None and not untrained:
-        raise SentimentError("--dataset names a batch to read; with a TEXT there is none to name.")
+        raise SentimentError("`dataset` names a batch to read; with a TEXT there is none to name.")
+    reading: dict[str, Any] = {
+        "config": config,
+        "revision": revision,
+        "text_column": text_column,
+        "label_column": label_column,
+        "label_map": label_map,
+        "max_samples": max_samples,
+    }
     if texts and not untrained:
-        for name, value in options.items():
+        for name, value in reading.items():
             if value is not None:
-                option = name.replace("_", "-")
-                raise SentimentError(f"--{option} is about a data set; with a TEXT none is read.")
+                raise SentimentError(f"`{name}` is about a data set; with a TEXT none is read.")
     if untrained and model is not None:
-        raise SentimentError("--untrained shows a new network; --model names a trained one.")
+        raise SentimentError("`untrained` shows a new network; `model` names a trained one.")
     reviews = None
     if not texts or untrained:
         reviews = labelled_rows(
-            load_reviews(dataset or "sample", splits=["train"], seed=seed, **options)["train"]
+            load_reviews(dataset or "sample", splits=["train"], seed=seed, **reading)["train"]
         )
     if preset is not None and reviews is not None:
         pipe = untrained_pipeline(preset, reviews, seed, device, dtype)

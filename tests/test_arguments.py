@@ -69,7 +69,7 @@ def test_a_batch_has_a_row_at_least(pipe, size, tmp_path):
         lambda: train("sample", tmp_path / "out", batch_size=size),
         lambda: pretrain("sample", tmp_path / "out", batch_size=size),
     ):
-        with pytest.raises(SentimentError, match=rf"--batch-size.*{re.escape(repr(size))}"):
+        with pytest.raises(SentimentError, match=rf"batch_size.*{re.escape(repr(size))}"):
             read()
     assert not list(tmp_path.iterdir())
 
@@ -94,15 +94,14 @@ def test_a_batch_has_a_row_at_least(pipe, size, tmp_path):
 )
 @pytest.mark.parametrize("function", [train, pretrain])
 def test_a_training_refuses_numbers_that_are_none(tmp_path, function, argument, value):
-    option = "--" + argument.replace("_", "-")
-    with pytest.raises(SentimentError, match=f"{option} .*{re.escape(repr(value)[:20])}"):
+    with pytest.raises(SentimentError, match=f"`{argument}` .*{re.escape(repr(value)[:20])}"):
         function("sample", tmp_path / "out", **{argument: value})
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("size", [2, 1, 0, -1, 3.5, "many"])
 def test_a_tokenizer_has_room_for_a_word(size):
-    with pytest.raises(SentimentError, match="--vocab-size"):
+    with pytest.raises(SentimentError, match="vocab_size"):
         train_tokenizer(["a good film", "a good play"], size)
 
 

@@ -204,14 +204,14 @@ def test_columns_are_found_by_name_and_type_or_told(columns, named, found):
 @pytest.mark.parametrize(
     ("columns", "named", "sentence"),
     [
-        (BODY, {"text_column": "txt"}, r"--text-column.*'txt'.*id, body, verdict"),
-        (BODY, {"label_column": "lab"}, r"--label-column.*'lab'.*id, body, verdict"),
-        (TWO, {}, r"title, body.*--text-column"),
-        ({"id": NUMBER, "label": NAMES}, {}, r"text.*--text-column.*id, label"),
-        ({"text": NUMBER, "label": NAMES}, {}, r"'text'.*int64.*--text-column"),
+        (BODY, {"text_column": "txt"}, r"text_column.*'txt'.*id, body, verdict"),
+        (BODY, {"label_column": "lab"}, r"label_column.*'lab'.*id, body, verdict"),
+        (TWO, {}, r"title, body.*text_column"),
+        ({"id": NUMBER, "label": NAMES}, {}, r"text.*text_column.*id, label"),
+        ({"text": NUMBER, "label": NAMES}, {}, r"'text'.*int64.*text_column"),
         (BODY, {"text_column": "id"}, r"'id'.*int64"),
         ({"text": List(STRING), "label": NAMES}, {}, r"'text'.*List"),
-        ({"text": STRING, "a": NAMES, "b": NAMES}, {}, r"a, b.*--label-column"),
+        ({"text": STRING, "a": NAMES, "b": NAMES}, {}, r"a, b.*label_column"),
         (TURNED, {"text_column": "text", "label_column": "text"}, "text"),
     ],
 )

@@ -102,7 +102,7 @@ def test_other_label_names_are_an_error_that_lists_both_sides(checkpoint, labell
     with pytest.raises(SentimentError) as caught:
         evaluate(data, checkpoint, split="train")
     assert caught.value.exit_status == 2
-    for name in ("'negative'", "'positive'", "'neg'", "'pos'", "--label-map"):
+    for name in ("'negative'", "'positive'", "'neg'", "'pos'", "label_map"):
         assert name in str(caught.value)
     label_map = {"negative": "neg", "positive": "pos"}
     assert evaluate(data, checkpoint, split="train", label_map=label_map)["n"] == 40

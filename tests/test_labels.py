@@ -151,7 +151,7 @@ def test_a_split_without_any_label_has_text_and_no_labelled_rows(read, messages)
 def test_a_label_is_matched_by_its_name_never_by_its_place():
     assert match_labels(["pos", "neg"], ["neg", "pos"]) == [1, 0]
     assert match_labels(["pos"], ["neg", "pos"]) == [1]
-    with pytest.raises(SentimentError, match=r"'bad', 'pos'.*'neg', 'pos'.*--label-map") as error:
+    with pytest.raises(SentimentError, match=r"'bad', 'pos'.*'neg', 'pos'.*label_map") as error:
         match_labels(["bad", "pos"], ["neg", "pos"])
     assert error.value.exit_status == 2
 

@@ -103,7 +103,9 @@ def test_of_several_processes_the_first_one_speaks_and_shares(run, tmp_path, mon
 
 def test_processes_that_do_not_see_each_other_stop(run, tmp_path, monkeypatch):
     """Each would do the whole work and write the same folder."""
-    monkeypatch.setattr(run, "Accelerator", lambda **_: SimpleNamespace(num_processes=1))
+    monkeypatch.setattr(
+        "sentiment_hf.training.run.Accelerator", lambda **_: SimpleNamespace(num_processes=1)
+    )
     monkeypatch.setenv("WORLD_SIZE", "2")
     result = run("train", "sample", "--output", tmp_path / "out")
     assert result.exit_code == 2

@@ -160,7 +160,7 @@ class TestTheCardOnTheHub:
     def test_a_card_that_cannot_be_read_is_a_sentence_that_names_the_way_out(
         self, hub, edited, bare, broken
     ):
-        with pytest.raises(SentimentError, match="--replace-card"):
+        with pytest.raises(SentimentError, match="replace_card"):
             edited(lambda card: broken, bare)
         assert hub.files(REPO)["README.md"] == broken
         push_folder(bare, REPO, replace_card=True)

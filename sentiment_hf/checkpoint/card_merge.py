@@ -43,7 +43,7 @@ def merged_card(ours: str, theirs: bytes, base: dict[str, Any]) -> bytes:
     except Exception as error:  # The YAML library, the Hub's library and Python each have theirs.
         reason = " ".join(str(error).split())[:120]
         raise SentimentError(
-            f"The card on the Hub cannot be read ({reason}); --replace-card replaces it."
+            f"The card on the Hub cannot be read ({reason}); `replace_card` replaces it."
         ) from None
     return (content.replace("\n", "\r\n") if "\r\n" in text else content).encode()
 

@@ -18,7 +18,7 @@ from sentiment_hf.checkpoint.folder import (
     REQUIRED_FILES,
     is_checkpoint,
 )
-from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_sentences
+from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_errors
 from sentiment_hf.version import __version__
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _download(repo_id: str, files: tuple[str, ...], options: HubOptions) -> Path
         )
     api = HfApi(token=usable_token(options.get("token")), **LIBRARY)
     at = f" at {revision!r}" if revision else ""
-    with hub_sentences(f"the model {repo_id!r}{at}", without_hub=OFFLINE_MODELS):
+    with hub_errors(f"the model {repo_id!r}{at}", without_hub=OFFLINE_MODELS):
         if offline:
             return _cached(repo_id, files, options)
         info = api.model_info(

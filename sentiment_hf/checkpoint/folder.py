@@ -111,7 +111,7 @@ def _write(
         if not torch.isfinite(tensor).all():
             raise SentimentError(
                 f"{name} holds numbers that are not finite in {dtype}: training has diverged; try a"
-                " smaller --learning-rate.",
+                " smaller `learning_rate`.",
                 exit_status=1,
             )
     write_json(folder / CONFIG_FILE, {**values, "sentiment_hf_version": __version__})
@@ -163,7 +163,7 @@ def read_network(folder: Path, config: LSTMConfig, kind: type[NetworkT]) -> Netw
     if is_encoder(folder):
         raise SentimentError(
             f"{folder} holds a pretrained encoder without a head: fine-tune it with"
-            " `train --init-from`."
+            " `train` and `init_from`."
         )
     with torch.device("meta"), _Unfilled():
         network = kind(config)

@@ -27,7 +27,7 @@ from sentiment_hf.checkpoint.folder import (
     read_network,
     read_tokenizer,
 )
-from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_sentences
+from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_errors
 from sentiment_hf.model.network import LSTMClassifier
 from sentiment_hf.version import __version__
 
@@ -75,7 +75,7 @@ def push_folder(folder: str | Path, repo_id: str, **options: Unpack[PushOptions]
     render_card(folder, repo_id)  # Says now what would fail when the repository is made.
     check_address(repo_id, options.get("token"))
     api = HfApi(token=options.get("token"), **LIBRARY)
-    with hub_sentences(f"the repository {repo_id!r}", without_hub=WITHOUT_HUB):
+    with hub_errors(f"the repository {repo_id!r}", without_hub=WITHOUT_HUB):
         info = _opened(api, repo_id, options)
         repo_id = info.id
         address = f"{api.endpoint}/{repo_id}"
@@ -136,7 +136,7 @@ def check_address(repo_id: str, token: str | bool | None = None) -> None:
     from huggingface_hub.errors import LocalTokenNotFoundError, OfflineModeIsEnabled
     from huggingface_hub.utils import validate_repo_id
 
-    with hub_sentences(f"the repository {repo_id!r}", without_hub=WITHOUT_HUB):
+    with hub_errors(f"the repository {repo_id!r}", without_hub=WITHOUT_HUB):
         validate_repo_id(repo_id)
         if not usable_token(token):
             raise LocalTokenNotFoundError

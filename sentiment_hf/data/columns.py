@@ -28,14 +28,14 @@ def find_columns(
     Raises:
         SentimentError: a named column is missing or of the wrong type, or several could be meant.
     """
-    _check_named("--label-column", label_column, features)
-    label = label_column or _only_one(LABEL_NAMES, features, "--label-column")
+    _check_named("label_column", label_column, features)
+    label = label_column or _only_one(LABEL_NAMES, features, "label_column")
     if label is None:
         classes = [name for name, kind in features.items() if isinstance(kind, ClassLabel)]
         if len(classes) > 1:
             raise SentimentError(
                 f"Several columns could hold the labels: {', '.join(classes)}; choose one with"
-                " --label-column."
+                " `label_column`."
             )
         label = classes[0] if classes else None
     return Columns(find_text_column(features, text_column, [label] if label else []), label)
@@ -52,15 +52,15 @@ def find_text_column(
     Raises:
         SentimentError: as in `find_columns`.
     """
-    _check_named("--text-column", text_column, features)
+    _check_named("text_column", text_column, features)
     strings = [name for name, kind in features.items() if _is_text(kind) and name not in labels]
     names = [name for name in TEXT_NAMES if name not in labels]
-    text = text_column or _only_one(names, features, "--text-column")
+    text = text_column or _only_one(names, features, "text_column")
     if text is None:
         if len(strings) != 1:
             found = "none of its columns holds text" if not strings else ", ".join(strings)
             raise SentimentError(
-                f"Which column holds the text is not clear ({found}); choose one with --text-column"
+                f"Which column holds the text is not clear ({found}); choose one with `text_column`"
                 f" among {', '.join(features)}."
             )
         text = strings[0]
@@ -69,24 +69,24 @@ def find_text_column(
     if not _is_text(features[text]):
         raise SentimentError(
             f"The column {text!r} holds {_type_name(features[text])}, not text; choose another"
-            " with --text-column."
+            " with `text_column`."
         )
     return text
 
 
-def _check_named(flag: str, column: str | None, features: Features) -> None:
+def _check_named(parameter: str, column: str | None, features: Features) -> None:
     if column is not None and column not in features:
         raise SentimentError(
-            f"{flag} {column!r} is no column of the data set; it has {', '.join(features)}."
+            f"`{parameter}` {column!r} is no column of the data set; it has {', '.join(features)}."
         )
 
 
-def _only_one(names: Sequence[str], features: Features, option: str) -> str | None:
+def _only_one(names: Sequence[str], features: Features, parameter: str) -> str | None:
     """The one of the usual names that the data set has, if it has one."""
     found = [name for name in names if name in features]
     if len(found) > 1:
         raise SentimentError(
-            f"Several columns could be meant: {', '.join(found)}; choose one with {option}."
+            f"Several columns could be meant: {', '.join(found)}; choose one with `{parameter}`."
         )
     return found[0] if found else None
 
@@ -221,7 +221,7 @@ def match_labels(dataset_names: Sequence[str], model_names: Sequence[str]) -> li
     if unknown:
         raise SentimentError(
             f"The data set's labels {_listed(dataset_names)} do not match the checkpoint's"
-            f" {_listed(model_names)}; name the pairs with --label-map"
+            f" {_listed(model_names)}; name the pairs with `label_map`"
             f" {unknown[0]}={model_names[0]},..."
         )
     return [model_names.index(name) for name in dataset_names]

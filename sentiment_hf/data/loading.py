@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any
 
 import numpy as np
 from datasets import (
@@ -24,10 +24,10 @@ from datasets import (
 )
 from datasets.exceptions import DatasetsError
 
-from sentiment_hf.arguments import check_keywords, check_whole
+from sentiment_hf.arguments import check_whole
 from sentiment_hf.data.columns import are_token_ids, find_columns, number_labels
 from sentiment_hf.data.tokenization import IDS_COLUMN
-from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_sentences
+from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_errors
 
 DEFAULT_DATASET = "stanfordnlp/imdb"
 SAMPLE_FOLDER = Path(__file__).parent.parent / "sample"
@@ -43,23 +43,17 @@ LARGEST_SEED = 2**32 - 1
 logger = logging.getLogger(__name__)
 
 
-class ReadingOptions(TypedDict, total=False):
-    """How a data set is to be read, wherever one is named."""
-
-    config: str | None
-    revision: str | None
-    text_column: str | None
-    label_column: str | None
-    label_map: Mapping[str, str] | None
-    max_samples: int | None
-
-
 def load_reviews(
     dataset: str | Path = DEFAULT_DATASET,
     *,
     splits: Sequence[str] | None = None,
     seed: int = 0,
-    **options: Unpack[ReadingOptions],
+    config: str | None = None,
+    revision: str | None = None,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    label_map: Mapping[str, str] | None = None,
+    max_samples: int | None = None,
 ) -> DatasetDict:
     """Opens a data set as splits with the columns `text` (string) and `label`.
 
@@ -71,22 +65,19 @@ def load_reviews(
         dataset: `sample`, a folder, a csv, json, jsonl or parquet file, or a Hub id.
         splits: the splits to read; all of them by default.
         seed: chooses the rows of a sample.
-        options: `config` and `revision` of the data set; `text_column` and `label_column` where
-            their names do not tell; `label_map` from its label names to others; `max_samples`, a
-            random sample of that many rows per split.
+        config, revision: of the data set.
+        text_column, label_column: where their names do not tell.
+        label_map: from its label names to others.
+        max_samples: a random sample of that many rows per split.
 
     Raises:
         SentimentError: it does not exist, the Hub is out of reach, or its columns are missing,
             ambiguous or of the wrong type.
     """
-    check_keywords("load_reviews", options, ReadingOptions)
-    check_whole("--max-samples", options.get("max_samples"))
-    check_whole("--seed", seed, least=0, most=LARGEST_SEED)
-    chosen = open_splits(
-        dataset, splits, config=options.get("config"), revision=options.get("revision")
-    )
+    check_whole("max_samples", max_samples)
+    check_whole("seed", seed, least=0, most=LARGEST_SEED)
+    chosen = open_splits(dataset, splits, config=config, revision=revision)
     assert isinstance(chosen, DatasetDict)
-    max_samples = options.get("max_samples")
     first_name, first = next(iter(chosen.items()))
     for name, split in chosen.items():
         if split.features != first.features:
@@ -94,9 +85,7 @@ def load_reviews(
                 f"The splits {first_name!r} and {name!r} of {dataset} have different columns or"
                 " labels; read them one at a time."
             )
-    text, label = find_columns(
-        first.features, options.get("text_column"), options.get("label_column")
-    )
+    text, label = find_columns(first.features, text_column, label_column)
     for name, split in chosen.items():
         if max_samples is not None and max_samples < len(split):
             rows = np.random.default_rng(seed).choice(len(split), max_samples, replace=False)
@@ -109,7 +98,7 @@ def load_reviews(
     chosen = chosen.select_columns([text, label, *tokenized])
     renamed = {old: new for old, new in ((text, "text"), (label, "label")) if old != new}
     chosen = chosen.rename_columns(renamed) if renamed else chosen
-    return number_labels(chosen, label, options.get("label_map") or {})
+    return number_labels(chosen, label, label_map or {})
 
 
 def dataset_name(dataset: str | Path) -> str:
@@ -158,7 +147,7 @@ def open_dataset(
         _refuse_option("revision", revision, name)
         if name == "sample" or not path.is_dir():
             _refuse_option("config", config, name)
-    with reading_sentences(name):
+    with dataset_errors(name):
         if name == "sample":
             files = {split: str(SAMPLE_FOLDER / f"{split}.jsonl") for split in ("train", "test")}
             features = Features(
@@ -187,7 +176,7 @@ def open_dataset(
 
 
 @contextmanager
-def reading_sentences(name: str | Path) -> Iterator[None]:
+def dataset_errors(name: str | Path) -> Iterator[None]:
     """What `datasets` raises while it opens or streams a data set becomes a sentence."""
     try:
         yield
@@ -218,7 +207,7 @@ def reading_sentences(name: str | Path) -> Iterator[None]:
 
 def _refuse_option(option: str, value: str | None, name: str) -> None:
     if value is not None:
-        raise SentimentError(f"--{option} {value!r} has no use: {name} is not read from the Hub.")
+        raise SentimentError(f"`{option}` {value!r} has no use: {name} is not read from the Hub.")
 
 
 def _ask_hub_for(name: str, revision: str | None) -> None:
@@ -227,5 +216,5 @@ def _ask_hub_for(name: str, revision: str | None) -> None:
 
     if constants.HF_HUB_OFFLINE:
         return
-    with hub_sentences(f"the data set {name!r}", without_hub=OFFLINE_DATASETS):
+    with hub_errors(f"the data set {name!r}", without_hub=OFFLINE_DATASETS):
         HfApi().dataset_info(name, revision=revision, timeout=HUB_TIMEOUT_SECONDS)

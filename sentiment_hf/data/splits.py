@@ -25,7 +25,7 @@ def rows_with_text(split: Dataset) -> Dataset:
 def labelled_rows(split: Dataset) -> Dataset:
     """Leaves out the rows that have no text or no label, and says how many."""
     if "label" not in split.features:
-        raise SentimentError("The data set has no column of labels; name it with --label-column.")
+        raise SentimentError("The data set has no column of labels; name it with `label_column`.")
     split = rows_with_text(split)
     return _keep(split, [has_label(label) for label in split["label"]], "without a label")
 

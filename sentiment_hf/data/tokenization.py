@@ -59,7 +59,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = DEFAULT_VOCAB_SIZE) 
     Raises:
         SentimentError: room for no word, or one text instead of several.
     """
-    check_whole("--vocab-size", vocab_size, least=SMALLEST_VOCAB_SIZE)
+    check_whole("vocab_size", vocab_size, least=SMALLEST_VOCAB_SIZE)
     if isinstance(texts, str):
         raise SentimentError("A tokenizer is trained on a list of texts, not on one text.")
     tokenizer = _untrained({PAD_TOKEN: PAD_ID, UNK_TOKEN: UNK_ID})

@@ -29,7 +29,7 @@ def predict_logits(
     Raises:
         SentimentError: a `batch_size` that is none.
     """
-    check_whole("--batch-size", batch_size)
+    check_whole("batch_size", batch_size)
     device = network.linear.weight.device
     was_training = network.training
     network.eval()

@@ -349,7 +349,7 @@ class _Walk:
                 raise SentimentError(
                     f"The unfinished training in {self.state.path.parent.name} has another {name}"
                     f" ({identity.get(name)!r}, not {value!r}); run it with the same arguments, or"
-                    " start afresh with --overwrite."
+                    " start afresh with `overwrite`."
                 )
 
     def _take_up(self, tensors: dict[str, Tensor], progress: dict[str, Any]) -> None:
@@ -376,7 +376,7 @@ class _Walk:
 def _diverged(step: int, what: str, value: object) -> SentimentError:
     return SentimentError(
         f"The {what} at step {step} is {value}: training has diverged; try a smaller"
-        " --learning-rate.",
+        " `learning_rate`.",
         exit_status=1,
     )
 

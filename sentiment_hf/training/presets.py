@@ -78,7 +78,7 @@ PRESETS = {
         label_smoothing=0.05,
     ),
     "student": Preset(
-        what="for `--teacher`: two directions of 160; soft labels are hard to learn by heart",
+        what="for `teacher`: two directions of 160; soft labels are hard to learn by heart",
         network={
             "embedding_dim": 128,
             "hidden_size": 160,
@@ -100,7 +100,7 @@ PRESETS = {
         word_vectors=True,
     ),
     "best": Preset(
-        what="for `--init-from` an encoder that `pretrain` made: its layers move more slowly",
+        what="for `init_from` an encoder that `pretrain` made: its layers move more slowly",
         network={
             "embedding_dim": 128,
             "hidden_size": 160,

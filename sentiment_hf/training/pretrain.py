@@ -3,9 +3,9 @@
 import dataclasses
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Unpack
+from typing import Any
 
 from accelerate.utils import set_seed
 
@@ -19,7 +19,7 @@ from sentiment_hf.checkpoint.folder import (
     write_tokenizer,
 )
 from sentiment_hf.data.batching import EncodedRows
-from sentiment_hf.data.loading import DEFAULT_DATASET, ReadingOptions, dataset_name, load_reviews
+from sentiment_hf.data.loading import DEFAULT_DATASET, dataset_name, load_reviews
 from sentiment_hf.data.tokenization import SMALLEST_VOCAB_SIZE
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.model.config import LARGEST_SIZE
@@ -59,7 +59,12 @@ def pretrain(
     resume: bool = False,
     overwrite: bool = False,
     show_progress: bool = True,
-    **options: Unpack[ReadingOptions],
+    config: str | None = None,
+    revision: str | None = None,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    label_map: Mapping[str, str] | None = None,
+    max_samples: int | None = None,
 ) -> Path:
     """Pretrains embedding and LSTM on the texts of a data set and writes them into a folder.
 
@@ -67,7 +72,8 @@ def pretrain(
     seed) are left out; on the validation rows the perplexity is measured.
 
     Args:
-        dataset, options: as in `load_reviews`.
+        dataset, config, revision, text_column, label_column, label_map, max_samples: as in
+            `load_reviews`.
         output: the folder to write, for `train(init_from=...)`.
         splits: whose texts are read; all but `test` by default.
         init_from: go on from the words, embedding and LSTM of this MODEL: a checkpoint, or what
@@ -79,10 +85,18 @@ def pretrain(
     Raises:
         SentimentError: unusable data or arguments, an occupied `output`, a loss that is no number.
     """
-    check_whole("--epochs", epochs)
-    check_whole("--vocab-size", vocab_size, least=SMALLEST_VOCAB_SIZE, most=LARGEST_SIZE)
-    check_whole("--batch-size", batch_size)
-    check_rate("--learning-rate", learning_rate)
+    check_whole("epochs", epochs)
+    check_whole("vocab_size", vocab_size, least=SMALLEST_VOCAB_SIZE, most=LARGEST_SIZE)
+    check_whole("batch_size", batch_size)
+    check_rate("learning_rate", learning_rate)
+    reading: dict[str, Any] = {
+        "config": config,
+        "revision": revision,
+        "text_column": text_column,
+        "label_column": label_column,
+        "label_map": label_map,
+        "max_samples": max_samples,
+    }
     source = find_source(init_from, vocab_size)
     target = OutputFolder(output)
     if target.is_finished(resume=resume, overwrite=overwrite):
@@ -100,8 +114,8 @@ def pretrain(
     started = time.monotonic()
     accelerator = start_accelerator(device, dtype)
 
-    texts, held_out = texts_to_read(load_reviews(dataset, seed=seed, **options), splits, seed)
-    tokenizer, config = words_and_sizes(source, texts["text"], settings)
+    texts, held_out = texts_to_read(load_reviews(dataset, seed=seed, **reading), splits, seed)
+    tokenizer, network_config = words_and_sizes(source, texts["text"], settings)
     arguments = {
         "init_from": None if init_from is None else model_name(init_from),
         "epochs": settings.loop.epochs,
@@ -112,7 +126,7 @@ def pretrain(
     }
     data = {
         "dataset": dataset_name(dataset),
-        "revision": options.get("revision"),
+        "revision": revision,
         "fingerprint": texts._fingerprint,
         "train_rows": len(texts),
         "validation_rows": len(held_out),
@@ -126,7 +140,7 @@ def pretrain(
         raise SentimentError("The texts are too short to guess a next word in them.")
     target.begin(accelerator, resume=resume)
     set_seed(seed)
-    network = LSTMClassifier(config)
+    network = LSTMClassifier(network_config)
     if source is not None:
         read_encoder(source, network)
     elif not target.state.exists():
@@ -142,7 +156,7 @@ def pretrain(
         state=target.state,
         identity={
             **arguments,
-            "config": config.to_dict(),
+            "config": network_config.to_dict(),
             "data": data,
             "dtype": precision_of(accelerator),
         },
@@ -157,7 +171,7 @@ def pretrain(
 
     def write(folder: Path) -> None:
         write_encoder(folder, network)
-        write_tokenizer(folder, tokenizer, config.max_length)
+        write_tokenizer(folder, tokenizer, network_config.max_length)
         write_json(folder / TRAINING_FILE, record)
 
     target.replace(accelerator, write)

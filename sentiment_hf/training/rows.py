@@ -5,15 +5,16 @@ No validation text is ever trained on, and no test text enters the texts without
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets
 
 from sentiment_hf.data.columns import NO_LABEL
-from sentiment_hf.data.loading import ReadingOptions, load_reviews
+from sentiment_hf.data.loading import load_reviews
 from sentiment_hf.data.splits import (
     VALIDATION_ROWS,
     VALIDATION_SHARE,
@@ -50,7 +51,7 @@ def read_training_rows(
     dataset: str | Path,
     unlabelled_split: str | None,
     seed: int,
-    options: ReadingOptions,
+    reading: Mapping[str, Any],
 ) -> TrainingRows:
     """Opens the split `train` and carves the validation rows out of it.
 
@@ -59,9 +60,9 @@ def read_training_rows(
     """
     # A test split is opened only to leave its texts out of those without labels.
     splits = [TRAIN_SPLIT] if unlabelled_split is None else None
-    opened = load_reviews(dataset, splits=splits, seed=seed, **options)
+    opened = load_reviews(dataset, splits=splits, seed=seed, **reading)
     if TRAIN_SPLIT not in opened:
-        opened = load_reviews(dataset, splits=[TRAIN_SPLIT], seed=seed, **options)
+        opened = load_reviews(dataset, splits=[TRAIN_SPLIT], seed=seed, **reading)
     reviews = labelled_rows(opened[TRAIN_SPLIT])
     if not len(reviews):
         raise SentimentError("No row of the data set has both a text and a label.")
@@ -71,7 +72,7 @@ def read_training_rows(
         if len(names) > max(2, len(reviews) / 2):
             raise SentimentError(
                 f"The {len(reviews)} rows have {len(names)} different labels: choose the column"
-                " that holds the labels with --label-column."
+                " that holds the labels with `label_column`."
             )
         raise SentimentError(
             f"None of {len(reviews)} labelled rows can be held out for validation: they are too"

@@ -45,12 +45,12 @@ class OutputFolder:
         here = Path.cwd()
         if self.path.resolve() in (here, *here.parents):
             raise SentimentError(
-                "Name the folder to write with --output: it cannot be the one you are in or one"
+                "Name the folder to write with `output`: it cannot be the one you are in or one"
                 " above it."
             )
         for part in (self.path, *self.path.parents):
             if part.exists() and not part.is_dir():
-                raise SentimentError(f"{part} is a file; --output names a folder.")
+                raise SentimentError(f"{part} is a file; `output` names a folder.")
         self.state = StateFolder(self.path / STATE_FOLDER)
 
     def is_finished(self, *, resume: bool, overwrite: bool) -> bool:
@@ -74,12 +74,12 @@ class OutputFolder:
             logger.warning("There is no training in %s to go on with; starting afresh.", self.path)
         elif unfinished and not overwrite:
             raise SentimentError(
-                f"The folder {self.path} holds an unfinished training; go on with --resume, or"
-                " start afresh with --overwrite."
+                f"The folder {self.path} holds an unfinished training; go on with `resume`, or"
+                " start afresh with `overwrite`."
             )
         elif finished and not overwrite:
             raise SentimentError(
-                f"The folder {self.path} holds a checkpoint already; replace it with --overwrite."
+                f"The folder {self.path} holds a checkpoint already; replace it with `overwrite`."
             )
         return False
 
@@ -190,7 +190,7 @@ def find_source(init_from: str | Path | None, vocab_size: int | None) -> Path | 
     if init_from is None:
         return None
     if vocab_size is not None:
-        raise SentimentError("--vocab-size has no use with --init-from: the words come along.")
+        raise SentimentError("`vocab_size` has no use with `init_from`: the words come along.")
     return find_checkpoint(init_from)
 
 

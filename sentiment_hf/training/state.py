@@ -59,7 +59,7 @@ class StateFolder:
             reason = str(error).strip().partition("\n")[0][:120]
             raise SentimentError(
                 f"The unfinished training in {self.path.parent.name} cannot be gone on with: its"
-                f" state is damaged ({reason}); start afresh with --overwrite."
+                f" state is damaged ({reason}); start afresh with `overwrite`."
             ) from None
 
     def remove(self) -> None:

@@ -3,11 +3,11 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Unpack
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from sentiment_hf.checkpoint.figures import draw_training_curve
 from sentiment_hf.checkpoint.files import write_json
 from sentiment_hf.checkpoint.folder import TRAINING_FILE, read_encoder
 from sentiment_hf.data.batching import Batch, EncodedRows, TrainingBatches
-from sentiment_hf.data.loading import DEFAULT_DATASET, ReadingOptions, dataset_name
+from sentiment_hf.data.loading import DEFAULT_DATASET, dataset_name
 from sentiment_hf.data.tokenization import SMALLEST_VOCAB_SIZE
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.model.config import LARGEST_SIZE
@@ -72,7 +72,12 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     show_progress: bool = True,
-    **options: Unpack[ReadingOptions],
+    config: str | None = None,
+    revision: str | None = None,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    label_map: Mapping[str, str] | None = None,
+    max_samples: int | None = None,
 ) -> SentimentPipeline:
     """Trains tokenizer and network on the split `train` and writes a checkpoint folder.
 
@@ -81,7 +86,8 @@ def train(
     out.
 
     Args:
-        dataset, options: as in `load_reviews`.
+        dataset, config, revision, text_column, label_column, label_map, max_samples: as in
+            `load_reviews`.
         output: the checkpoint folder to write.
         preset: `article`, `fast`, `best` or `student`; the other arguments change what it says.
         init_from: start from the words, embedding and LSTM of this MODEL: a checkpoint, or what
@@ -104,29 +110,37 @@ def train(
     Raises:
         SentimentError: unusable data or arguments, an occupied `output`, a loss that is no number.
     """
+    reading: dict[str, Any] = {
+        "config": config,
+        "revision": revision,
+        "text_column": text_column,
+        "label_column": label_column,
+        "label_map": label_map,
+        "max_samples": max_samples,
+    }
     settings = _settings(
         get_preset(preset), epochs, learning_rate, vocab_size, max_length, batch_size
     )
     source = find_source(init_from, vocab_size)
     teachers = [teacher] if isinstance(teacher, str | Path) else list(teacher or ())
     if unlabelled_split is not None and not teachers:
-        raise SentimentError("--unlabelled-split needs a --teacher, which labels its texts.")
+        raise SentimentError("`unlabelled_split` needs a `teacher`, which labels its texts.")
     target = OutputFolder(output)
     if target.is_finished(resume=resume, overwrite=overwrite):
         return SentimentPipeline.from_pretrained(target.path, device=device)
     started = time.monotonic()
     accelerator = start_accelerator(device, dtype)
 
-    read = read_training_rows(dataset, unlabelled_split, seed, options)
+    read = read_training_rows(dataset, unlabelled_split, seed, reading)
     if len(read.train) < FEW_ROWS and init_from is None and not teachers:
         logger.info(
-            "With fewer than %d rows, --init-from reference starts from a network that has read"
+            "With fewer than %d rows, `init_from` reference starts from a network that has read"
             " IMDB; it is usually better for English.",
             FEW_ROWS,
         )
     splits = [read.train] if read.unlabelled is None else [read.train, read.unlabelled]
     texts = chain.from_iterable(split["text"] for split in splits)
-    tokenizer, config = words_and_sizes(source, texts, settings, id2label=read.names)
+    tokenizer, network_config = words_and_sizes(source, texts, settings, id2label=read.names)
     if epochs is None:
         settings = with_enough_steps(settings, sum(map(len, splits)))
     if len(read.validation) < FEWEST_ROWS_TO_CHOOSE and settings.loop.schedule != "constant":
@@ -144,15 +158,15 @@ def train(
     }
     data = {
         "dataset": dataset_name(dataset),
-        "revision": options.get("revision"),
-        **{name: value for name, value in options.items() if value and name != "revision"},
+        "revision": revision,
+        **{name: value for name, value in reading.items() if value and name != "revision"},
         "fingerprint": read.train._fingerprint,
         "train_rows": len(read.train),
         "validation_rows": len(read.validation),
         **({} if read.unlabelled is None else {"unlabelled_rows": len(read.unlabelled)}),
     }
     if not teachers:
-        rows = EncodedRows.from_split(read.train, tokenizer, config.num_labels)
+        rows = EncodedRows.from_split(read.train, tokenizer, network_config.num_labels)
     else:
         networks = [
             SentimentPipeline.from_pretrained(model, device=device, dtype=precision_of(accelerator))
@@ -168,26 +182,26 @@ def train(
             tokenizer,
             linear=[str(model) for model in teachers if is_linear(model)],
         )
-    validation = EncodedRows.from_split(read.validation, tokenizer, config.num_labels)
+    validation = EncodedRows.from_split(read.validation, tokenizer, network_config.num_labels)
     batches = TrainingBatches(
         rows,
         settings.batch_size,
-        max_length=config.max_length,
+        max_length=network_config.max_length,
         crop_share=settings.crop_share,
         seed=seed,
         rank=accelerator.process_index,
         world=accelerator.num_processes,
     )
     set_seed(seed)
-    network = LSTMClassifier(config)
+    network = LSTMClassifier(network_config)
     if source is not None:
         read_encoder(source, network)
     target.begin(accelerator, resume=resume)
     if source is None and settings.word_vectors and not target.state.exists():
-        vectors = word_vectors(rows, config.vocab_size, config.embedding_dim, seed)
+        vectors = word_vectors(rows, network_config.vocab_size, network_config.embedding_dim, seed)
         network.embedding.load_state_dict({"weight": vectors})
     smoothing = settings.label_smoothing if not teachers else 0.0
-    weights = balanced_weights(rows.labels, config.num_labels) if balanced else None
+    weights = balanced_weights(rows.labels, network_config.num_labels) if balanced else None
     preparation = time.monotonic() - started
     history = loop.run(
         network,
@@ -198,7 +212,7 @@ def train(
         state=target.state,
         identity={
             **arguments,
-            "config": config.to_dict(),
+            "config": network_config.to_dict(),
             "data": data,
             "dtype": precision_of(accelerator),
         },
@@ -242,11 +256,11 @@ def _settings(
     max_length: int | None,
     batch_size: int | None,
 ) -> Preset:
-    check_whole("--epochs", epochs)
-    check_whole("--vocab-size", vocab_size, least=SMALLEST_VOCAB_SIZE, most=LARGEST_SIZE)
-    check_whole("--max-length", max_length, most=LARGEST_SIZE)
-    check_whole("--batch-size", batch_size)
-    check_rate("--learning-rate", learning_rate)
+    check_whole("epochs", epochs)
+    check_whole("vocab_size", vocab_size, least=SMALLEST_VOCAB_SIZE, most=LARGEST_SIZE)
+    check_whole("max_length", max_length, most=LARGEST_SIZE)
+    check_whole("batch_size", batch_size)
+    check_rate("learning_rate", learning_rate)
     walk = replace(
         preset.loop,
         epochs=epochs or preset.loop.epochs,
