@@ -80,7 +80,7 @@ def test_the_folder_holds_an_encoder_its_words_and_its_record(encoder):
 
 
 def test_an_encoder_alone_does_not_predict(encoder):
-    with pytest.raises(SentimentError, match="train.*init_from"):
+    with pytest.raises(SentimentError, match=r"train.*init_from"):
         SentimentPipeline.from_pretrained(encoder)
 
 
