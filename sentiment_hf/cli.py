@@ -17,6 +17,7 @@ from sentiment_hf.errors import SentimentError, message_and_status
 from sentiment_hf.version import __version__
 
 LINES_AT_ONCE = 4096
+DEFAULT_DATASET = "stanfordnlp/imdb"
 
 # torch.autocast and tokenizers warn about things that are no concern of the user's.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
@@ -120,7 +121,7 @@ compute_options = _options(
 )
 SEED = click.IntRange(0, 2**32 - 1)
 seed_option = click.option("--seed", type=SEED, default=0, show_default=True)
-dataset_argument = click.argument("dataset", default="stanfordnlp/imdb")
+dataset_argument = click.argument("dataset", default=DEFAULT_DATASET)
 reading_options = _options(
     click.option("--config", metavar="NAME", help="Configuration of the data set."),
     click.option("--revision", metavar="REV", help="Revision of the data set on the Hub."),
@@ -158,7 +159,7 @@ def _listen(quiet: bool) -> None:
 
 
 @main.command()
-@dataset_argument
+@click.argument("datasets", nargs=-1, metavar="[DATASET]...")
 @output_option
 @click.option(
     "--preset",
@@ -172,10 +173,18 @@ def _listen(quiet: bool) -> None:
     "--teacher",
     metavar="MODEL",
     multiple=True,
-    help="Learn the answers (soft labels) of this checkpoint, or of the linear models `ngrams` and,"
-    " for few labels and many texts without, `lsa`; given more than once, their mean.",
+    help="Learn the answers (soft labels) of this checkpoint, or of a text classifier of"
+    " transformers (folder or Hub id); given more than once, their mean.",
 )
-@click.option("--unlabelled-split", metavar="SPLIT", help="Texts for the teacher to label.")
+@click.option(
+    "--teacher-label-map", type=_LabelMap(), help="The teacher's labels = those of the data."
+)
+@click.option("--unlabelled-split", metavar="A,B", help="Texts for the teacher to label, too.")
+@click.option(
+    "--sentences",
+    type=click.IntRange(min=0),
+    help="Sentences and pieces of the texts for the teacher to label [default: up to 200,000].",
+)
 @click.option("--balanced", is_flag=True, help="Give rare labels the same say as frequent ones.")
 @click.option("--epochs", type=POSITIVE)
 @click.option("--learning-rate", type=RATE)
@@ -189,11 +198,18 @@ def _listen(quiet: bool) -> None:
 @seed_option
 @json_option
 def train(
-    dataset: str, output: Path, push_to: str | None, quiet: bool, as_json: bool, **options: Any
+    datasets: tuple[str, ...],
+    output: Path,
+    push_to: str | None,
+    unlabelled_split: str | None,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Train tokenizer and network on DATASET and write a checkpoint folder.
 
-    DATASET is `sample`, a folder, a csv, json, jsonl or parquet file, or a Hub id.
+    DATASET is `sample`, a folder, a csv, json, jsonl or parquet file, or a Hub id [default:
+    stanfordnlp/imdb]. Several are learnt from together; their labels must have the same names.
     """
     _listen(quiet)
     if push_to:
@@ -203,12 +219,23 @@ def train(
     from sentiment_hf.training.train import train as run
 
     with _kept_when_interrupted(output):
-        run(dataset, output, show_progress=not quiet, **options)
+        run(
+            datasets or [DEFAULT_DATASET],
+            output,
+            unlabelled_split=_names(unlabelled_split),
+            show_progress=not quiet,
+            **options,
+        )
     if not _is_first_process():
         return
     _say_trained(output, "validation_accuracy", as_json)
     if push_to:
         _push(output, push_to, as_json)
+
+
+def _names(listed: str | None) -> list[str] | None:
+    """The names of `A,B`."""
+    return [name.strip() for name in listed.split(",")] if listed else None
 
 
 @contextmanager
@@ -282,9 +309,8 @@ def pretrain(
     _listen(quiet)
     from sentiment_hf.training.pretrain import pretrain as run
 
-    names = [name.strip() for name in splits.split(",")] if splits else None
     with _kept_when_interrupted(output):
-        run(dataset, output, splits=names, show_progress=not quiet, **options)
+        run(dataset, output, splits=_names(splits), show_progress=not quiet, **options)
     if _is_first_process():
         _say_trained(output, "perplexity", as_json)
 

@@ -1,7 +1,7 @@
 """Batches: token ids of many texts, cut, grouped by length and padded."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -103,6 +103,23 @@ class EncodedRows:
             values = np.asarray(columns["label"])
             labels = target_probabilities(values, num_labels)
         return cls(ids.flatten().to_numpy().astype(np.int32), ends - lengths, ends, labels)
+
+    @classmethod
+    def concatenated(
+        cls, parts: Sequence["EncodedRows"], repeats: Sequence[int] | None = None
+    ) -> "EncodedRows":
+        """The rows of several, one after the other; each `repeats` times, at no cost of memory."""
+        offsets = np.cumsum([0, *(len(part.tokens) for part in parts[:-1])])
+        places = list(zip(parts, offsets, repeats or [1] * len(parts), strict=True))
+        labels = [
+            np.concatenate([part.labels] * n) for part, _, n in places if part.labels is not None
+        ]
+        return cls(
+            np.concatenate([part.tokens for part in parts]),
+            np.concatenate([np.tile(part.starts + offset, n) for part, offset, n in places]),
+            np.concatenate([np.tile(part.ends + offset, n) for part, offset, n in places]),
+            np.concatenate(labels) if labels else None,
+        )
 
     def __len__(self) -> int:
         return len(self.starts)

@@ -142,12 +142,8 @@ def number_labels(splits: DatasetDict, column: str, label_map: Mapping[str, str]
 
 
 def has_label(value: Any) -> bool:
-    """Whether a row has a label; null is read as NaN from a column of floats."""
-    return (
-        value is not None
-        and value != NO_LABEL
-        and not (isinstance(value, float) and np.isnan(value))
-    )
+    """Whether a cell holds a label; null is read as NaN from a column of floats."""
+    return value is not None and not (isinstance(value, float) and np.isnan(value))
 
 
 def _label_name(value: object) -> str:
@@ -211,20 +207,37 @@ def rename_labels(names: Sequence[str], label_map: Mapping[str, str]) -> list[st
     return [label_map.get(name, name) for name in names]
 
 
-def match_labels(dataset_names: Sequence[str], model_names: Sequence[str]) -> list[int]:
-    """The model's class id of each of the data set's classes.
+def match_labels(
+    names: Sequence[str],
+    known_names: Sequence[str],
+    *,
+    whose: str = "The data set's labels",
+    known: str = "the checkpoint's",
+    parameter: str = "label_map",
+) -> list[int]:
+    """The class id among `known_names` of each of `names`; where none is equal, without regard
+    to case.
+
+    Args:
+        whose, known: what the two lists are called in the message.
+        parameter: what names the pairs where the names differ.
 
     Raises:
-        SentimentError: a label of the data set that the model does not know; both sides are listed.
+        SentimentError: a name that is not known; both sides are listed.
     """
-    unknown = [name for name in dataset_names if name not in model_names]
-    if unknown:
-        raise SentimentError(
-            f"The data set's labels {_listed(dataset_names)} do not match the checkpoint's"
-            f" {_listed(model_names)}; name the pairs with `label_map`"
-            f" {unknown[0]}={model_names[0]},..."
-        )
-    return [model_names.index(name) for name in dataset_names]
+    folded = [name.casefold() for name in known_names]
+    ids = []
+    for name in names:
+        if name in known_names:
+            ids.append(known_names.index(name))
+        elif folded.count(name.casefold()) == 1:
+            ids.append(folded.index(name.casefold()))
+        else:
+            raise SentimentError(
+                f"{whose} {_listed(names)} do not match {known} {_listed(known_names)}; name the"
+                f" pairs with `{parameter}` {name}={known_names[0]},..."
+            )
+    return ids
 
 
 def _listed(names: Sequence[str], most: int = 10) -> str:

@@ -10,11 +10,12 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from datasets import (
     ClassLabel,
+    Dataset,
     DatasetDict,
     Features,
     IterableDatasetDict,
@@ -25,7 +26,12 @@ from datasets import (
 from datasets.exceptions import DatasetsError
 
 from sentiment_hf.arguments import check_whole
-from sentiment_hf.data.columns import are_token_ids, find_columns, number_labels
+from sentiment_hf.data.columns import (
+    are_token_ids,
+    find_columns,
+    find_text_column,
+    number_labels,
+)
 from sentiment_hf.data.tokenization import IDS_COLUMN
 from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_errors
 
@@ -43,8 +49,12 @@ LARGEST_SEED = 2**32 - 1
 logger = logging.getLogger(__name__)
 
 
+# What may stand wherever a data set is named.
+DatasetSource: TypeAlias = str | os.PathLike | Dataset | DatasetDict
+
+
 def load_reviews(
-    dataset: str | Path = DEFAULT_DATASET,
+    dataset: DatasetSource = DEFAULT_DATASET,
     *,
     splits: Sequence[str] | None = None,
     seed: int = 0,
@@ -62,7 +72,8 @@ def load_reviews(
     column has `text` alone. `input_ids` stay where there are some.
 
     Args:
-        dataset: `sample`, a folder, a csv, json, jsonl or parquet file, or a Hub id.
+        dataset: `sample`, a folder, a csv, json, jsonl or parquet file, a Hub id, or a `Dataset`
+            (the split `train`) or `DatasetDict` of `datasets`.
         splits: the splits to read; all of them by default.
         seed: chooses the rows of a sample.
         config, revision: of the data set.
@@ -82,8 +93,8 @@ def load_reviews(
     for name, split in chosen.items():
         if split.features != first.features:
             raise SentimentError(
-                f"The splits {first_name!r} and {name!r} of {dataset} have different columns or"
-                " labels; read them one at a time."
+                f"The splits {first_name!r} and {name!r} of {dataset_name(dataset)} have different"
+                " columns or labels; read them one at a time."
             )
     text, label = find_columns(first.features, text_column, label_column)
     for name, split in chosen.items():
@@ -101,14 +112,37 @@ def load_reviews(
     return number_labels(chosen, label, label_map or {})
 
 
-def dataset_name(dataset: str | Path) -> str:
+def load_texts(
+    dataset: DatasetSource,
+    splits: Sequence[str],
+    *,
+    config: str | None = None,
+    revision: str | None = None,
+    text_column: str | None = None,
+) -> DatasetDict:
+    """Opens splits of a data set with the column `text` alone, whatever labels they have."""
+    opened = open_splits(dataset, splits, config=config, revision=revision)
+    assert isinstance(opened, DatasetDict)
+    for name, split in opened.items():
+        column = find_text_column(split.features, text_column)
+        texts = split.select_columns([column])
+        opened[name] = texts if column == "text" else texts.rename_column(column, "text")
+    return opened
+
+
+def dataset_name(dataset: DatasetSource) -> str:
     """How a data set is called in what is written: its Hub id, or its base name."""
+    if isinstance(dataset, Dataset | DatasetDict):
+        first = dataset if isinstance(dataset, Dataset) else next(iter(dataset.values()), None)
+        # `datasets` names a table in memory after the function that made it.
+        name = None if first is None else first.info.dataset_name
+        return name if name not in (None, "generator", "parquet", "json", "csv") else "in memory"
     path = Path(dataset)
     return path.resolve().name if path.exists() else str(dataset)
 
 
 def open_splits(
-    dataset: str | Path, splits: Sequence[str] | None, **options: Any
+    dataset: DatasetSource, splits: Sequence[str] | None, **options: Any
 ) -> DatasetDict | IterableDatasetDict:
     """Opens some splits of a data set, or all, with their columns as they are.
 
@@ -122,13 +156,14 @@ def open_splits(
     for split in splits or []:
         if split not in opened:
             raise SentimentError(
-                f"The data set {dataset} has no split {split!r}; it has {', '.join(opened)}."
+                f"The data set {dataset_name(dataset)} has no split {split!r}; it has"
+                f" {', '.join(opened)}."
             )
     return type(opened)({split: opened[split] for split in splits or opened})
 
 
 def open_dataset(
-    dataset: str | Path,
+    dataset: DatasetSource,
     *,
     config: str | None = None,
     revision: str | None = None,
@@ -139,8 +174,17 @@ def open_dataset(
     Args:
         streaming: read piece by piece, not prepared on the disk first.
     """
+    if isinstance(dataset, Dataset | DatasetDict):
+        _refuse_option("revision", revision, "a data set in memory")
+        _refuse_option("config", config, "a data set in memory")
+        if not dataset:
+            raise SentimentError("The data set has no rows.")
+        return DatasetDict(dataset if isinstance(dataset, DatasetDict) else {"train": dataset})
     if not isinstance(dataset, str | os.PathLike):
-        raise SentimentError(f"A data set has a name or a path, not a {type(dataset).__name__}.")
+        raise SentimentError(
+            "A data set is a name, a path, a `Dataset` or a `DatasetDict`, not a"
+            f" {type(dataset).__name__}."
+        )
     name = str(dataset)
     path = Path(name)
     if name == "sample" or path.exists():

@@ -6,11 +6,10 @@ import math
 import numpy as np
 from datasets import ClassLabel, Dataset
 
-from sentiment_hf.data.columns import has_label
+from sentiment_hf.data.columns import NO_LABEL, has_label
 from sentiment_hf.errors import SentimentError
 
 logger = logging.getLogger(__name__)
-
 
 VALIDATION_ROWS = 2_500
 VALIDATION_SHARE = 0.1
@@ -27,7 +26,12 @@ def labelled_rows(split: Dataset) -> Dataset:
     if "label" not in split.features:
         raise SentimentError("The data set has no column of labels; name it with `label_column`.")
     split = rows_with_text(split)
-    return _keep(split, [has_label(label) for label in split["label"]], "without a label")
+    return _keep(split, [is_labelled(label) for label in split["label"]], "without a label")
+
+
+def is_labelled(label: float | None) -> bool:
+    """Whether a row of `load_reviews` has a label: a class id, or a soft label."""
+    return has_label(label) and label != NO_LABEL
 
 
 def _keep(split: Dataset, kept: list[bool], what: str) -> Dataset:

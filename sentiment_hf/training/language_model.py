@@ -1,8 +1,6 @@
 """The language model that pretrains embedding and LSTM on text without labels."""
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,9 +9,7 @@ from torch import Tensor, nn
 
 from sentiment_hf.data.batching import Batch, EncodedRows, TrainingBatches
 from sentiment_hf.model.network import LSTMClassifier
-from sentiment_hf.training import loop
-from sentiment_hf.training.presets import Pretraining
-from sentiment_hf.training.state import StateFolder
+from sentiment_hf.training.loop import Validate
 from sentiment_hf.training.word_vectors import word_vectors
 
 SHORTEST_WINDOW = 2
@@ -108,56 +104,10 @@ def start_from_word_vectors(network: LSTMClassifier, rows: EncodedRows, seed: in
     network.embedding.load_state_dict({"weight": vectors * config.embedding_dim**-0.25})
 
 
-def learn_language(
-    network: LSTMClassifier,
-    windows: EncodedRows,
-    held_windows: EncodedRows,
-    settings: Pretraining,
-    *,
-    seed: int,
-    accelerator: Accelerator,
-    state: StateFolder,
-    identity: dict[str, Any],
-    show_progress: bool,
-) -> list[dict[str, Any]]:
-    """Trains embedding and LSTM as a language model, on the one training loop.
+def perplexity_validator(batches: TrainingBatches, accelerator: Accelerator) -> Validate:
+    """Measures the perplexity of a word, over all words of the vocabulary; less is better."""
 
-    Args:
-        windows, held_windows: as `guessing_windows` gives them; perplexity is measured on the
-            latter.
-        state, identity: as in `loop.run`.
-
-    Returns:
-        The history of `loop.run`.
-    """
-    batches = TrainingBatches(
-        windows,
-        settings.batch_size,
-        seed=seed,
-        rank=accelerator.process_index,
-        world=accelerator.num_processes,
-        by_words=True,
-    )
-    held_batches = TrainingBatches(held_windows, settings.batch_size, seed=0, by_words=True)
-    candidates = settings.candidates if accelerator.device.type == "cpu" else None
-    return loop.run(
-        LanguageModel(network, candidates),
-        [loop.Task(guess_words, batches)],
-        settings.loop,
-        accelerator=accelerator,
-        validate=_perplexity(held_batches, accelerator),
-        state=state,
-        identity=identity,
-        show_progress=show_progress,
-    )
-
-
-def _perplexity(
-    batches: TrainingBatches, accelerator: Accelerator
-) -> Callable[[nn.Module], dict[str, float]]:
-    """Measures the perplexity of a word, over all words of the vocabulary."""
-
-    def validate(model: nn.Module) -> dict[str, float]:
+    def validate(model: nn.Module) -> tuple[float, dict[str, float]]:
         model.eval()
         total, count = 0.0, 0
         with torch.inference_mode(), accelerator.autocast():
@@ -166,6 +116,6 @@ def _perplexity(
                 total += float(model(batch.to(accelerator.device))) * guesses
                 count += guesses
         model.train()
-        return {"perplexity": math.exp(total / count)}
+        return -total / count, {"perplexity": math.exp(total / count)}
 
     return validate

@@ -1,11 +1,11 @@
 """Presets: the settings that belong together, under a name."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from sentiment_hf.data.tokenization import DEFAULT_VOCAB_SIZE
 from sentiment_hf.errors import SentimentError
-from sentiment_hf.training.loop import LoopSettings
+from sentiment_hf.training.loop import TrainerSettings
 
 
 @dataclass(frozen=True)
@@ -15,19 +15,30 @@ class Preset:
     Attributes:
         what: one line for the user.
         network: the fields of `LSTMConfig` that differ from its defaults.
-        loop: how the training loop walks.
+        trainer: how the weights are trained.
+        choose_by: the validation figure that the epoch is chosen by.
         word_vectors: start the embedding from `word_vectors` of the training texts.
         crop_share: how many rows show a random piece of their text (see `TrainingBatches`).
     """
 
     what: str
     network: dict[str, Any]
-    loop: LoopSettings
+    trainer: TrainerSettings
     batch_size: int
     vocab_size: int = DEFAULT_VOCAB_SIZE
     word_vectors: bool = False
     crop_share: float = 0.0
     label_smoothing: float = 0.0
+    # On 2,500 rows the loss tells two epochs apart where the accuracy is all noise.
+    choose_by: Literal["accuracy", "loss"] = "loss"
+
+    def record(self) -> dict[str, Any]:
+        """What `training.json` says of it, beside its name."""
+        return {
+            "epochs": self.trainer.epochs,
+            "learning_rate": self.trainer.learning_rate,
+            "batch_size": self.batch_size,
+        }
 
 
 PRESETS = {
@@ -40,15 +51,16 @@ PRESETS = {
             "pooling": "last",
             "max_length": 200,
         },
-        loop=LoopSettings(
+        trainer=TrainerSettings(
             epochs=8,
             learning_rate=1e-3,
             schedule="constant",
-            warmup_share=0.0,
-            clip=5.0,
+            warmup_ratio=0.0,
+            max_grad_norm=5.0,
             patience=2,
         ),
         batch_size=50,
+        choose_by="accuracy",
     ),
     "fast": Preset(
         what="two directions of 128, regularised well: minutes on two cores",
@@ -61,16 +73,14 @@ PRESETS = {
             "max_length": 400,
             "dtype": "float16",
         },
-        loop=LoopSettings(
+        trainer=TrainerSettings(
             epochs=10,
             learning_rate=2e-3,
-            # The vectors are good from the start; moved quickly, they learn reviews by heart.
-            learning_rates=(("embedding", 0.1),),
-            average=0.998,
+            # The vectors are good from the start; with a high learning rate they overfit.
+            learning_rate_factors=(("embedding", 0.1),),
+            ema_decay=0.998,
             weight_decay=0.01,
             patience=4,
-            # On 2,500 rows the loss tells two epochs apart where the accuracy is all noise.
-            metric="-loss",
         ),
         batch_size=64,
         word_vectors=True,
@@ -78,7 +88,7 @@ PRESETS = {
         label_smoothing=0.05,
     ),
     "student": Preset(
-        what="for `teacher`: two directions of 160; soft labels are hard to learn by heart",
+        what="for `--teacher`: two directions of 160; soft labels are hard to overfit",
         network={
             "embedding_dim": 128,
             "hidden_size": 160,
@@ -88,19 +98,18 @@ PRESETS = {
             "max_length": 800,
             "dtype": "float16",
         },
-        loop=LoopSettings(
+        trainer=TrainerSettings(
             epochs=5,
             learning_rate=3e-3,
-            learning_rates=(("embedding", 0.3),),
-            average=0.998,
+            learning_rate_factors=(("embedding", 0.3),),
+            ema_decay=0.998,
             weight_decay=0.01,
-            metric="-loss",
         ),
         batch_size=64,
         word_vectors=True,
     ),
     "best": Preset(
-        what="for `init_from` an encoder that `pretrain` made: its layers move more slowly",
+        what="for `--init-from` an encoder of `pretrain`: lower learning rates for its layers",
         network={
             "embedding_dim": 128,
             "hidden_size": 160,
@@ -110,15 +119,14 @@ PRESETS = {
             "max_length": 800,
             "dtype": "float16",
         },
-        loop=LoopSettings(
+        trainer=TrainerSettings(
             epochs=2,
             learning_rate=3e-3,
             # Discriminative learning rates (Howard & Ruder 2018, arXiv:1801.06146): the further
             # from the head, the more a layer already knows.
-            learning_rates=(("embedding", 0.2), ("lstm", 0.5), ("backward_lstm", 0.5)),
-            average=0.998,
+            learning_rate_factors=(("embedding", 0.2), ("lstm", 0.5), ("backward_lstm", 0.5)),
+            ema_decay=0.998,
             weight_decay=0.01,
-            metric="-loss",
         ),
         batch_size=32,
         crop_share=0.2,
@@ -138,11 +146,20 @@ class Pretraining:
     """
 
     network: dict[str, Any]
-    loop: LoopSettings
+    trainer: TrainerSettings
     batch_size: int
     window: int
     candidates: int | None
     vocab_size: int = DEFAULT_VOCAB_SIZE
+
+    def record(self) -> dict[str, Any]:
+        """What `training.json` says of it."""
+        return {
+            "epochs": self.trainer.epochs,
+            "learning_rate": self.trainer.learning_rate,
+            "batch_size": self.batch_size,
+            "window": self.window,
+        }
 
 
 PRETRAINING = Pretraining(
@@ -152,13 +169,12 @@ PRETRAINING = Pretraining(
         "dropout": 0.1,
         "embedding_dropout": 0.05,
     },
-    loop=LoopSettings(
+    trainer=TrainerSettings(
         epochs=4,
         learning_rate=3e-3,
         betas=(0.9, 0.99),
-        warmup_share=0.05,
+        warmup_ratio=0.05,
         weight_decay=0.01,
-        metric="-perplexity",
     ),
     batch_size=64,
     window=128,

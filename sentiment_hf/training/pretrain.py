@@ -1,51 +1,36 @@
 """`pretrain`: embedding and LSTM as a language model, from text without labels."""
 
-import dataclasses
 import logging
-import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-from accelerate.utils import set_seed
 
 from sentiment_hf.arguments import check_rate, check_whole
 from sentiment_hf.checkpoint.download import model_name
-from sentiment_hf.checkpoint.files import write_json
-from sentiment_hf.checkpoint.folder import (
-    TRAINING_FILE,
-    read_encoder,
-    write_encoder,
-    write_tokenizer,
-)
-from sentiment_hf.data.batching import EncodedRows
-from sentiment_hf.data.loading import DEFAULT_DATASET, dataset_name, load_reviews
+from sentiment_hf.checkpoint.folder import read_encoder, write_encoder, write_tokenizer
+from sentiment_hf.checkpoint.pretrained import LSTMForSequenceClassification
+from sentiment_hf.data.batching import EncodedRows, TrainingBatches
+from sentiment_hf.data.loading import DatasetSource, dataset_name, load_reviews
 from sentiment_hf.data.tokenization import SMALLEST_VOCAB_SIZE
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.model.config import LARGEST_SIZE
-from sentiment_hf.model.network import LSTMClassifier
 from sentiment_hf.training.language_model import (
+    LanguageModel,
+    guess_words,
     guessing_windows,
-    learn_language,
+    perplexity_validator,
     start_from_word_vectors,
 )
-from sentiment_hf.training.presets import PRETRAINING
-from sentiment_hf.training.rows import texts_to_read
-from sentiment_hf.training.run import (
-    OutputFolder,
-    describe_run,
-    find_source,
-    precision_of,
-    start_accelerator,
-    words_and_sizes,
-)
+from sentiment_hf.training.presets import PRETRAINING, Pretraining
+from sentiment_hf.training.rows import pretraining_texts
+from sentiment_hf.training.run import TrainingRun, find_source, tokenizer_and_config
 
 logger = logging.getLogger(__name__)
 
 
 def pretrain(
-    dataset: str | Path = DEFAULT_DATASET,
-    output: str | Path = "",
+    dataset: DatasetSource,
+    output: str | Path,
     *,
     splits: Sequence[str] | None = None,
     init_from: str | Path | None = None,
@@ -85,94 +70,82 @@ def pretrain(
     Raises:
         SentimentError: unusable data or arguments, an occupied `output`, a loss that is no number.
     """
+    settings = _settings(epochs, learning_rate, vocab_size, batch_size)
+    source = find_source(init_from, vocab_size)
+    run = TrainingRun(
+        output, resume=resume, overwrite=overwrite, device=device, dtype=dtype, seed=seed,
+        show_progress=show_progress,
+    )  # fmt: skip
+    if run.is_finished:
+        return run.folder.path
+    reviews = load_reviews(
+        dataset, seed=seed, config=config, revision=revision, text_column=text_column,
+        label_column=label_column, label_map=label_map, max_samples=max_samples,
+    )  # fmt: skip
+    texts, held_out = pretraining_texts(reviews, splits, seed)
+    tokenizer, network_config = tokenizer_and_config(source, texts["text"], settings)
+    rows = EncodedRows.from_split(texts, tokenizer, None)
+    windows = guessing_windows(rows, settings.window)
+    held_rows = EncodedRows.from_split(held_out, tokenizer, None)
+    held_windows = guessing_windows(held_rows, settings.window)
+    if not len(windows) or not len(held_windows):
+        raise SentimentError("The texts are too short to guess a next word in them.")
+    is_new = run.begin(
+        {
+            "init_from": None if init_from is None else model_name(init_from),
+            **settings.record(),
+            "seed": seed,
+        },
+        {
+            "dataset": dataset_name(dataset),
+            "revision": revision,
+            "fingerprint": texts._fingerprint,
+            "train_rows": len(texts),
+            "validation_rows": len(held_out),
+        },
+        network_config,
+    )
+    network = LSTMForSequenceClassification(network_config)
+    if source is not None:
+        read_encoder(source, network)
+    elif is_new:
+        start_from_word_vectors(network, rows, seed)
+    held_batches = TrainingBatches(held_windows, settings.batch_size, seed=0, by_words=True)
+    is_cpu = run.accelerator.device.type == "cpu"
+    history = run.fit(
+        LanguageModel(network, settings.candidates if is_cpu else None),
+        guess_words,
+        run.batches(windows, settings, by_words=True),
+        settings.trainer,
+        perplexity_validator(held_batches, run.accelerator),
+    )
+
+    def fill(folder: Path) -> None:
+        write_encoder(folder, network)
+        write_tokenizer(folder, tokenizer, network_config.max_length)
+
+    run.write({"perplexity": min(entry["validation_perplexity"] for entry in history)}, fill)
+    return run.folder.path
+
+
+def _settings(
+    epochs: int | None,
+    learning_rate: float | None,
+    vocab_size: int | None,
+    batch_size: int | None,
+) -> Pretraining:
     check_whole("epochs", epochs)
     check_whole("vocab_size", vocab_size, least=SMALLEST_VOCAB_SIZE, most=LARGEST_SIZE)
     check_whole("batch_size", batch_size)
     check_rate("learning_rate", learning_rate)
-    reading: dict[str, Any] = {
-        "config": config,
-        "revision": revision,
-        "text_column": text_column,
-        "label_column": label_column,
-        "label_map": label_map,
-        "max_samples": max_samples,
-    }
-    source = find_source(init_from, vocab_size)
-    target = OutputFolder(output)
-    if target.is_finished(resume=resume, overwrite=overwrite):
-        return target.path
-    settings = dataclasses.replace(
+    trainer = PRETRAINING.trainer
+    return replace(
         PRETRAINING,
-        loop=dataclasses.replace(
-            PRETRAINING.loop,
-            epochs=epochs or PRETRAINING.loop.epochs,
-            learning_rate=learning_rate or PRETRAINING.loop.learning_rate,
+        trainer=replace(
+            trainer,
+            epochs=epochs or trainer.epochs,
+            learning_rate=learning_rate or trainer.learning_rate,
         ),
         vocab_size=vocab_size or PRETRAINING.vocab_size,
         batch_size=batch_size or PRETRAINING.batch_size,
     )
-    started = time.monotonic()
-    accelerator = start_accelerator(device, dtype)
-
-    texts, held_out = texts_to_read(load_reviews(dataset, seed=seed, **reading), splits, seed)
-    tokenizer, network_config = words_and_sizes(source, texts["text"], settings)
-    arguments = {
-        "init_from": None if init_from is None else model_name(init_from),
-        "epochs": settings.loop.epochs,
-        "learning_rate": settings.loop.learning_rate,
-        "batch_size": settings.batch_size,
-        "window": settings.window,
-        "seed": seed,
-    }
-    data = {
-        "dataset": dataset_name(dataset),
-        "revision": revision,
-        "fingerprint": texts._fingerprint,
-        "train_rows": len(texts),
-        "validation_rows": len(held_out),
-    }
-    rows = EncodedRows.from_split(texts, tokenizer, None)
-    windows = guessing_windows(rows, settings.window)
-    held_windows = guessing_windows(
-        EncodedRows.from_split(held_out, tokenizer, None), settings.window
-    )
-    if not len(windows) or not len(held_windows):
-        raise SentimentError("The texts are too short to guess a next word in them.")
-    target.begin(accelerator, resume=resume)
-    set_seed(seed)
-    network = LSTMClassifier(network_config)
-    if source is not None:
-        read_encoder(source, network)
-    elif not target.state.exists():
-        start_from_word_vectors(network, rows, seed)
-    preparation = time.monotonic() - started
-    history = learn_language(
-        network,
-        windows,
-        held_windows,
-        settings,
-        seed=seed,
-        accelerator=accelerator,
-        state=target.state,
-        identity={
-            **arguments,
-            "config": network_config.to_dict(),
-            "data": data,
-            "dtype": precision_of(accelerator),
-        },
-        show_progress=show_progress,
-    )
-    record = {
-        "arguments": arguments,
-        "data": data,
-        "perplexity": min(entry["validation_perplexity"] for entry in history),
-        **describe_run(history, preparation, accelerator),
-    }
-
-    def write(folder: Path) -> None:
-        write_encoder(folder, network)
-        write_tokenizer(folder, tokenizer, network_config.max_length)
-        write_json(folder / TRAINING_FILE, record)
-
-    target.replace(accelerator, write)
-    return target.path

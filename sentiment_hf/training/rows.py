@@ -1,4 +1,4 @@
-"""Which rows a training reads: labelled ones, validation rows, texts without labels.
+"""Which rows a training uses: labelled ones, validation rows, texts without labels.
 
 No validation text is ever trained on, and no test text enters the texts without labels.
 """
@@ -6,145 +6,359 @@ No validation text is ever trained on, and no test text enters the texts without
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets
 
-from sentiment_hf.data.columns import NO_LABEL
-from sentiment_hf.data.loading import load_reviews
+from sentiment_hf.data.columns import match_labels, number_labels, rename_labels
+from sentiment_hf.data.loading import (
+    DatasetSource,
+    dataset_name,
+    load_reviews,
+    load_texts,
+    open_dataset,
+)
 from sentiment_hf.data.splits import (
     VALIDATION_ROWS,
     VALIDATION_SHARE,
+    is_labelled,
     labelled_rows,
     rows_with_text,
     split_validation,
 )
 from sentiment_hf.errors import SentimentError
 
-TEST_SPLIT = "test"
 TRAIN_SPLIT = "train"
+TEST_SPLIT = "test"
+VALIDATION_SPLITS = ("validation", "valid", "val", "dev")
 SOFT_LABEL_NAMES = {0: "neg", 1: "pos"}
+# A data set among several has at least that share of the largest one's rows in an epoch ...
+LEAST_SHARE = 0.25
+# ... unless its rows would be repeated more often than this.
+MOST_REPEATS = 8
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class TrainingRows:
-    """What `train` reads.
+class LabelledRows:
+    """The labelled rows of one data set, with `text` and `label`.
 
     Attributes:
-        train, validation: rows with `text` and `label`.
-        unlabelled: rows with `text` alone; None where none were asked for.
-        names: what the class ids are called.
+        repeats: how often the training rows stand in an epoch.
     """
 
+    name: str
     train: Dataset
     validation: Dataset
-    unlabelled: Dataset | None
+    repeats: int = 1
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """What `train` learns from.
+
+    Attributes:
+        labelled: the rows of each data set; class ids mean the same in all of them.
+        names: what the class ids are called.
+        unlabelled: rows with `text` alone; None where none were asked for.
+    """
+
+    labelled: list[LabelledRows]
     names: dict[int, str]
+    unlabelled: Dataset | None = field(default=None)
+
+    def record(self, reading: Mapping[str, Any]) -> dict[str, Any]:
+        """What `training.json` says of the data.
+
+        Args:
+            reading: the options that they were read with.
+        """
+        one = self.labelled[0]
+        parts = [
+            {
+                "dataset": rows.name,
+                "fingerprint": rows.train._fingerprint,
+                "train_rows": len(rows.train),
+                "validation_rows": len(rows.validation),
+                **({"repeats": rows.repeats} if rows.repeats > 1 else {}),
+            }
+            for rows in self.labelled
+        ]
+        return {
+            "dataset": ", ".join(rows.name for rows in self.labelled),
+            "revision": reading.get("revision"),
+            **{name: value for name, value in reading.items() if value and name != "revision"},
+            "fingerprint": one.train._fingerprint,
+            "train_rows": sum(len(rows.train) for rows in self.labelled),
+            "validation_rows": sum(len(rows.validation) for rows in self.labelled),
+            **({} if self.unlabelled is None else {"unlabelled_rows": len(self.unlabelled)}),
+            **({"datasets": parts} if len(parts) > 1 else {}),
+        }
+
+    @property
+    def training_texts(self) -> Dataset:
+        """All texts that are trained on, labelled ones first."""
+        parts = [rows.train.select_columns(["text"]) for rows in self.labelled]
+        return concatenate_datasets(parts + ([] if self.unlabelled is None else [self.unlabelled]))
 
 
 def read_training_rows(
-    dataset: str | Path,
-    unlabelled_split: str | None,
+    sources: Sequence[DatasetSource],
+    unlabelled_splits: Sequence[str],
     seed: int,
     reading: Mapping[str, Any],
 ) -> TrainingRows:
-    """Opens the split `train` and carves the validation rows out of it.
+    """Opens the split `train` of each data set, and its validation rows.
+
+    Those are its own validation split where it has one with labels, and otherwise carved out of
+    `train`. Of several data sets the smaller ones are repeated, so that the largest does not drown
+    them: each has at least a quarter of its rows in an epoch, unless it is over 32 times smaller.
+
+    Args:
+        reading: the options of `load_reviews`; they hold for each data set.
 
     Raises:
-        SentimentError: there are no such splits, or too few rows or labels.
+        SentimentError: there are no such splits, too few rows or labels, two data sets whose
+            labels differ, or one data set twice.
     """
-    # A test split is opened only to leave its texts out of those without labels.
-    splits = [TRAIN_SPLIT] if unlabelled_split is None else None
-    opened = load_reviews(dataset, splits=splits, seed=seed, **reading)
-    if TRAIN_SPLIT not in opened:
-        opened = load_reviews(dataset, splits=[TRAIN_SPLIT], seed=seed, **reading)
-    reviews = labelled_rows(opened[TRAIN_SPLIT])
-    if not len(reviews):
-        raise SentimentError("No row of the data set has both a text and a label.")
-    names = _label_names(reviews)
-    train, validation = split_validation(reviews, seed)
-    if not len(train) or not len(validation):
-        if len(names) > max(2, len(reviews) / 2):
-            raise SentimentError(
-                f"The {len(reviews)} rows have {len(names)} different labels: choose the column"
-                " that holds the labels with `label_column`."
-            )
-        raise SentimentError(
-            f"None of {len(reviews)} labelled rows can be held out for validation: they are too"
-            " few, or every text stands there twice."
+    _refuse_the_same_twice(sources)
+    label_map = reading.get("label_map") or {}
+    options = {name: value for name, value in reading.items() if name != "label_map"}
+    opened = [_open_labelled(source, seed, options) for source in sources]
+    opened = _with_label_map(opened, label_map)
+    names = _common_names(sources, opened)
+    labelled = [
+        _with_validation(dataset_name(source), splits, names, seed)
+        for source, splits in zip(sources, opened, strict=True)
+    ]
+    largest = max(len(rows.train) for rows in labelled)
+    labelled = [
+        LabelledRows(
+            rows.name,
+            rows.train,
+            rows.validation,
+            min(MOST_REPEATS, max(1, round(LEAST_SHARE * largest / len(rows.train)))),
         )
+        for rows in labelled
+    ]
     unlabelled = None
-    if unlabelled_split is not None:
-        unlabelled = _texts(opened, [unlabelled_split], validation)
-    return TrainingRows(train, validation, unlabelled, names)
+    if unlabelled_splits:
+        held_out = {text for rows in labelled for text in rows.validation["text"]}
+        unlabelled = _unlabelled_texts(sources, unlabelled_splits, held_out, options)
+    return TrainingRows(labelled, names, unlabelled)
 
 
-def texts_to_read(
+def _refuse_the_same_twice(sources: Sequence[DatasetSource]) -> None:
+    seen = [
+        source if isinstance(source, Dataset | DatasetDict) else str(source) for source in sources
+    ]
+    for number, source in enumerate(seen):
+        if any(source is other or source == other for other in seen[:number]):
+            raise SentimentError(
+                f"The data set {dataset_name(sources[number])} is named twice; name it once."
+            )
+
+
+def _open_labelled(source: DatasetSource, seed: int, options: Mapping[str, Any]) -> DatasetDict:
+    """The split `train` and, where there is one, the validation split."""
+    there = open_dataset(source, config=options.get("config"), revision=options.get("revision"))
+    own = [name for name in VALIDATION_SPLITS if name in there]
+    if TRAIN_SPLIT not in there and len(there) == 1:
+        source = DatasetDict({TRAIN_SPLIT: next(iter(there.values()))})
+        options = {**options, "config": None, "revision": None}
+    return load_reviews(source, splits=[TRAIN_SPLIT, *own[:1]], seed=seed, **options)
+
+
+def _with_label_map(opened: list[DatasetDict], label_map: Mapping[str, str]) -> list[DatasetDict]:
+    """Renames labels; each name of the map must be one of some data set."""
+    if not label_map:
+        return opened
+    kinds = [_label_kind(splits) for splits in opened]
+    found = [kind.names if isinstance(kind, ClassLabel) else [] for kind in kinds]
+    rename_labels([name for names in found for name in names], label_map)
+    own = [{n: label_map[n] for n in names if n in label_map} for names in found]
+    return [
+        number_labels(splits, "label", mapped) if mapped else splits
+        for splits, mapped in zip(opened, own, strict=True)
+    ]
+
+
+def _label_kind(splits: DatasetDict) -> Any:
+    return splits[TRAIN_SPLIT].features.get("label")
+
+
+def _common_names(sources: Sequence[DatasetSource], opened: list[DatasetDict]) -> dict[int, str]:
+    """What the class ids are called: as in the first data set; the others must have the same."""
+    named = []
+    for source, splits in zip(sources, opened, strict=True):
+        kind = _label_kind(splits)
+        if kind is None:
+            raise SentimentError(
+                f"The data set {dataset_name(source)} has no column of labels; name it with"
+                " `label_column`."
+            )
+        names = list(kind.names) if isinstance(kind, ClassLabel) else []
+        if "" in names:
+            raise SentimentError("One of the labels is an empty text; each label needs a name.")
+        named.append(names)
+    first = next((names for names in named if names), list(SOFT_LABEL_NAMES.values()))
+    for source, names in zip(sources, named, strict=True):
+        if names:
+            here, there = dataset_name(source), dataset_name(sources[0])
+            match_labels(names, first, whose=f"The labels of {here}", known=f"those of {there}")
+            match_labels(first, names, whose=f"The labels of {there}", known=f"those of {here}")
+        elif len(first) != 2:
+            raise SentimentError(
+                f"The data set {dataset_name(source)} has soft labels, which are for two labels;"
+                f" the other data sets have {len(first)}."
+            )
+    return dict(enumerate(first))
+
+
+def _with_validation(
+    name: str, splits: DatasetDict, names: dict[int, str], seed: int
+) -> LabelledRows:
+    train = _numbered_as(labelled_rows(splits[TRAIN_SPLIT]), names)
+    if not len(train):
+        raise SentimentError(f"No row of the data set {name} has both a text and a label.")
+    own = next((split for split in VALIDATION_SPLITS if split in splits), None)
+    if own is not None and any(map(is_labelled, splits[own]["label"])):
+        validation = _numbered_as(labelled_rows(splits[own]), names)
+        train = _without_texts(train, set(validation["text"]), own)
+    else:
+        train, validation = _carve(train, names, seed)
+    _check_classes(name, train, names)
+    return LabelledRows(name, train, validation)
+
+
+def _numbered_as(rows: Dataset, names: dict[int, str]) -> Dataset:
+    """The same rows with the class ids of the first data set."""
+    kind = rows.features["label"]
+    if not isinstance(kind, ClassLabel):
+        return rows
+    order = match_labels(kind.names, list(names.values()))
+    if order == list(range(len(order))):
+        return rows
+    labels = [order[label] for label in rows["label"]]
+    wanted = ClassLabel(names=list(names.values()))
+    return rows.remove_columns("label").add_column("label", labels).cast_column("label", wanted)
+
+
+def _without_texts(train: Dataset, texts: set[str], split: str) -> Dataset:
+    kept = [i for i, text in enumerate(train["text"]) if text not in texts]
+    if len(kept) == len(train):
+        return train
+    logger.warning(
+        "Left out %d of %d training rows whose text also stands in the split %r.",
+        len(train) - len(kept), len(train), split,
+    )  # fmt: skip
+    if not kept:
+        raise SentimentError(f"Every training text also stands in the split {split!r}.")
+    return train.select(kept)
+
+
+def _carve(rows: Dataset, names: dict[int, str], seed: int) -> tuple[Dataset, Dataset]:
+    train, validation = split_validation(rows, seed)
+    if len(train) and len(validation):
+        return train, validation
+    if len(names) > max(2, len(rows) / 2):
+        raise SentimentError(
+            f"The {len(rows)} rows have {len(names)} different labels: choose the column"
+            " that holds the labels with `label_column`."
+        )
+    raise SentimentError(
+        f"None of {len(rows)} labelled rows can be held out for validation: they are too"
+        " few, or every text stands there twice."
+    )
+
+
+def _check_classes(name: str, train: Dataset, names: dict[int, str]) -> None:
+    if not isinstance(train.features["label"], ClassLabel):
+        return
+    found = set(train["label"])
+    if len(found) < 2:
+        only = ", ".join(repr(names[i]) for i in found) or "none"
+        raise SentimentError(
+            f"Training needs rows of at least two labels; the rows of the data set {name} have"
+            f" {only}."
+        )
+
+
+def _unlabelled_texts(
+    sources: Sequence[DatasetSource],
+    splits: Sequence[str],
+    held_out: set[str],
+    options: Mapping[str, Any],
+) -> Dataset:
+    """The texts of some splits of all data sets, without those held out or in a test split."""
+    reading = {name: options.get(name) for name in ("config", "revision", "text_column")}
+    opened = [
+        open_dataset(source, config=reading["config"], revision=reading["revision"])
+        for source in sources
+    ]
+    there = list(dict.fromkeys(name for one in opened for name in one))
+    for name in splits:
+        if name not in there:
+            raise SentimentError(f"There is no split {name!r}; there are {', '.join(there)}.")
+    parts, barred = [], set(held_out)
+    for source, one in zip(sources, opened, strict=True):
+        chosen = [name for name in splits if name in one]
+        if chosen:
+            parts += [
+                rows_with_text(part) for part in load_texts(source, chosen, **reading).values()
+            ]
+        if TEST_SPLIT in one and TEST_SPLIT not in splits:
+            barred |= set(load_texts(source, [TEST_SPLIT], **reading)[TEST_SPLIT]["text"])
+    return _allowed_texts(concatenate_datasets(parts), barred, splits)
+
+
+def _allowed_texts(texts: Dataset, barred: set[str], splits: Sequence[str]) -> Dataset:
+    kept = [i for i, text in enumerate(texts["text"]) if text not in barred]
+    logger.info(
+        "Using %d texts; %d also stand in the test split or are held out.",
+        len(kept), len(texts) - len(kept),
+    )  # fmt: skip
+    if not kept:
+        raise SentimentError(f"There is no text in {', '.join(splits)}.")
+    return texts.select(kept)
+
+
+def pretraining_texts(
     reviews: DatasetDict, splits: Sequence[str] | None, seed: int
 ) -> tuple[Dataset, Dataset]:
     """The texts to pretrain on, and those held out, which stand nowhere among the first."""
     chosen = list(splits) if splits else [name for name in reviews if name != TEST_SPLIT]
-    _check_splits(reviews, chosen)
-    held_out = _held_out(reviews, chosen, seed)
-    return _texts(reviews, chosen, held_out), held_out
-
-
-def _check_splits(reviews: DatasetDict, chosen: Sequence[str]) -> None:
     for name in chosen:
         if name not in reviews:
             raise SentimentError(f"There is no split {name!r}; there are {', '.join(reviews)}.")
-
-
-def _texts(reviews: DatasetDict, chosen: Sequence[str], held_out: Dataset) -> Dataset:
-    """The texts of some splits, without those that are held out or also stand in the test split."""
-    _check_splits(reviews, chosen)
+    held_out = _held_out_texts(reviews, chosen, seed)
     barred = set(held_out["text"])
     if TEST_SPLIT in reviews and TEST_SPLIT not in chosen:
         barred |= set(reviews[TEST_SPLIT]["text"])
     parts = [rows_with_text(reviews[name].select_columns(["text"])) for name in chosen]
-    texts = concatenate_datasets(parts)
-    kept = [i for i, text in enumerate(texts["text"]) if text not in barred]
-    logger.info(
-        "Reading %d texts; %d also stand in the test split or are held out.",
-        len(kept), len(texts) - len(kept),
-    )  # fmt: skip
-    if not kept:
-        raise SentimentError(f"There is no text to read in {', '.join(chosen)}.")
-    return texts.select(kept)
+    return _allowed_texts(concatenate_datasets(parts), barred, chosen), held_out
 
 
-def _held_out(reviews: DatasetDict, chosen: list[str], seed: int) -> Dataset:
-    """The validation rows of `train` where it is labelled, else a random sample of the texts."""
+def _held_out_texts(reviews: DatasetDict, chosen: list[str], seed: int) -> Dataset:
+    """The validation rows that `train` will use, else a random sample of the texts."""
+    for name in VALIDATION_SPLITS:
+        if name in reviews:
+            own = reviews[name]
+            if "label" not in own.column_names or any(map(is_labelled, own["label"])):
+                return rows_with_text(own.select_columns(["text"]))
     train = reviews.get(TRAIN_SPLIT)
     if train is not None and isinstance(train.features.get("label"), ClassLabel):
-        kept = [
+        labelled = [
             i
             for i, (text, label) in enumerate(zip(train["text"], train["label"], strict=True))
-            if text is not None and label not in (None, NO_LABEL)
+            if text is not None and is_labelled(label)
         ]
-        if kept:
-            return split_validation(train.select(kept), seed)[1].select_columns(["text"])
+        if labelled:
+            return split_validation(train.select(labelled), seed)[1].select_columns(["text"])
     first = rows_with_text(reviews[chosen[0]].select_columns(["text"]))
     count = min(VALIDATION_ROWS, math.ceil(VALIDATION_SHARE * len(first)))
     order = np.random.default_rng(seed).permutation(len(first))
     return first.select(np.sort(order[:count]))
-
-
-def _label_names(reviews: Dataset) -> dict[int, str]:
-    kind = reviews.features["label"]
-    if not isinstance(kind, ClassLabel):
-        return SOFT_LABEL_NAMES
-    if "" in kind.names:
-        raise SentimentError("One of the labels is an empty text; each label needs a name.")
-    found = set(reviews["label"])
-    if len(found) < 2:
-        only = ", ".join(repr(kind.names[i]) for i in found) or "none"
-        raise SentimentError(
-            f"Training needs rows of at least two labels; the data set's rows have {only}."
-        )
-    return dict(enumerate(kind.names))

@@ -1,8 +1,9 @@
-"""What surrounds every training: its folder, its device, and what is written down of it."""
+"""What every training shares: its folder, its device, its identity, and what is recorded of it."""
 
 import logging
 import os
 import platform
+import time
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
@@ -11,12 +12,20 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import patch_environment
+from accelerate.utils import patch_environment, set_seed
 from tokenizers import Tokenizer
+from torch import nn
 
 from sentiment_hf.checkpoint.download import find_checkpoint
-from sentiment_hf.checkpoint.files import plain_path, recover_folder, replaced_folder
-from sentiment_hf.checkpoint.folder import CONFIG_FILE, foreign_names, read_config, read_tokenizer
+from sentiment_hf.checkpoint.files import plain_path, recover_folder, replaced_folder, write_json
+from sentiment_hf.checkpoint.folder import (
+    CONFIG_FILE,
+    TRAINING_FILE,
+    foreign_names,
+    read_config,
+    read_tokenizer,
+)
+from sentiment_hf.data.batching import EncodedRows, TrainingBatches
 from sentiment_hf.data.tokenization import train_tokenizer
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.model.config import LSTMConfig
@@ -26,15 +35,141 @@ from sentiment_hf.model.device import (
     pick_device,
     pick_training_dtype,
 )
+from sentiment_hf.training.loop import LossFunction, Trainer, TrainerSettings, Validate
 from sentiment_hf.training.presets import Preset, Pretraining
 from sentiment_hf.training.state import STATE_FOLDER, StateFolder
 from sentiment_hf.version import __version__
 
+ENCODER_SIZES = ("vocab_size", "embedding_dim", "hidden_size", "num_layers", "bidirectional")
+
 logger = logging.getLogger(__name__)
 
 
+class TrainingRun:
+    """One training from its output folder to its record.
+
+    Args:
+        output: the folder to write; nothing is touched before `fit`.
+
+    Attributes:
+        is_finished: whether the folder holds the finished training already (`resume`).
+
+    Raises:
+        SentimentError: no training may write there, or there is no such device or precision.
+    """
+
+    def __init__(
+        self,
+        output: str | Path,
+        *,
+        resume: bool,
+        overwrite: bool,
+        device: str | None,
+        dtype: str | None,
+        seed: int,
+        show_progress: bool,
+    ) -> None:
+        self.started = time.monotonic()
+        self.folder = OutputFolder(output)
+        self.is_finished = self.folder.is_finished(resume=resume, overwrite=overwrite)
+        self.resume = resume
+        self.seed = seed
+        self.show_progress = show_progress
+        if not self.is_finished:
+            self.accelerator = start_accelerator(device, dtype)
+
+    @property
+    def precision(self) -> str:
+        return "bfloat16" if self.accelerator.mixed_precision == "bf16" else "float32"
+
+    @property
+    def device(self) -> str:
+        return str(self.accelerator.device)
+
+    def batches(
+        self,
+        rows: EncodedRows,
+        settings: Preset | Pretraining,
+        max_length: int | None = None,
+        *,
+        by_words: bool = False,
+    ) -> TrainingBatches:
+        """The batches of this process."""
+        return TrainingBatches(
+            rows,
+            settings.batch_size,
+            max_length=max_length,
+            crop_share=settings.crop_share if isinstance(settings, Preset) else 0.0,
+            seed=self.seed,
+            rank=self.accelerator.process_index,
+            world=self.accelerator.num_processes,
+            by_words=by_words,
+        )
+
+    def begin(self, arguments: dict[str, Any], data: dict[str, Any], config: LSTMConfig) -> bool:
+        """Called when nothing can be refused any more; drops a state that is not resumed.
+
+        Args:
+            arguments, data: what is recorded, and must be the same for a training to resume.
+
+        Returns:
+            Whether the training begins at its first step.
+        """
+        self.record = {"arguments": arguments, "data": data}
+        self.identity = {
+            **arguments,
+            "config": config.to_dict(),
+            "data": data,
+            "dtype": self.precision,
+        }
+        self.folder.begin(self.accelerator, resume=self.resume)
+        set_seed(self.seed)
+        return not self.folder.state.exists()
+
+    def fit(
+        self,
+        model: nn.Module,
+        loss_function: LossFunction,
+        batches: TrainingBatches,
+        settings: TrainerSettings,
+        validate: Validate,
+    ) -> list[dict[str, Any]]:
+        """Trains a model; see `Trainer.fit`."""
+        preparation = time.monotonic() - self.started
+        trainer = Trainer(
+            model,
+            loss_function,
+            batches,
+            settings,
+            accelerator=self.accelerator,
+            validate=validate,
+            state=self.folder.state,
+            identity=self.identity,
+            show_progress=self.show_progress,
+        )
+        history = trainer.fit()
+        device = self.accelerator.device
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
+        self.outcome = {
+            "seconds": round(preparation + history[-1]["seconds"], 1),
+            "hardware": {"device": name, "precision": self.precision},
+            "versions": versions(),
+            "history": history,
+        }
+        return history
+
+    def write(self, figures: dict[str, Any], fill: Callable[[Path], None]) -> None:
+        """Writes the record and what `fill` writes; the folder is replaced as a whole."""
+
+        def fill_with_record(folder: Path) -> None:
+            write_json(folder / TRAINING_FILE, {**self.record, **figures, **self.outcome})
+            fill(folder)
+
+        self.folder.replace(self.accelerator, fill_with_record)
+
+
 class OutputFolder:
-    """The folder that a training writes, with the state that it goes on from.
+    """The folder that a training writes, with the state that it resumes from.
 
     Raises:
         SentimentError: no training may write there.
@@ -60,7 +195,7 @@ class OutputFolder:
             SentimentError: the folder holds something that must not be lost.
         """
         recover_folder(self.path)
-        self._refuse_strangers()
+        self._check_no_foreign_files()
         finished = (self.path / CONFIG_FILE).exists()
         unfinished = self.state.exists()
         if finished:
@@ -71,7 +206,7 @@ class OutputFolder:
             if finished:
                 logger.warning("The training in %s is already finished.", self.path)
                 return True
-            logger.warning("There is no training in %s to go on with; starting afresh.", self.path)
+            logger.warning("There is no training in %s to resume; starting afresh.", self.path)
         elif unfinished and not overwrite:
             raise SentimentError(
                 f"The folder {self.path} holds an unfinished training; go on with `resume`, or"
@@ -84,7 +219,6 @@ class OutputFolder:
         return False
 
     def begin(self, accelerator: Accelerator, *, resume: bool) -> None:
-        """To be called when nothing can be refused any more: drops what is not gone on with."""
         accelerator.wait_for_everyone()  # No process still looks at what the first one drops.
         if not resume and accelerator.is_main_process:
             self.state.remove()
@@ -94,15 +228,15 @@ class OutputFolder:
         """Fills a new folder, which takes the place of this one; the first process does.
 
         If something foreign has come into the folder meanwhile, nothing is replaced; the state is
-        still there then, and `--resume` ends the training in a moment.
+        still there then, and `resume` ends the training in a moment.
         """
         if accelerator.is_main_process:
             with replaced_folder(self.path) as new:
                 fill(new)
-                self._refuse_strangers()
+                self._check_no_foreign_files()
         accelerator.wait_for_everyone()
 
-    def _refuse_strangers(self) -> None:
+    def _check_no_foreign_files(self) -> None:
         foreign = foreign_names(self.path, {STATE_FOLDER})
         if foreign:
             raise SentimentError(
@@ -139,22 +273,31 @@ def start_accelerator(device_name: str | None, dtype_name: str | None) -> Accele
     return accelerator
 
 
-def precision_of(accelerator: Accelerator) -> str:
-    return "bfloat16" if accelerator.mixed_precision == "bf16" else "float32"
+def find_source(init_from: str | Path | None, vocab_size: int | None) -> Path | None:
+    """The folder of a pretrained MODEL; None where none was named.
+
+    Raises:
+        SentimentError: there is no such model, or a vocabulary was asked for beside it.
+    """
+    if init_from is None:
+        return None
+    if vocab_size is not None:
+        raise SentimentError("`vocab_size` has no use with `init_from`: the words come along.")
+    return find_checkpoint(init_from)
 
 
-def describe_run(
-    history: list[dict[str, Any]], preparation: float, accelerator: Accelerator
-) -> dict[str, Any]:
-    """Duration with preparation, hardware, versions and history, for `training.json`."""
-    device = accelerator.device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
-    return {
-        "seconds": round(preparation + history[-1]["seconds"], 1),
-        "hardware": {"device": name, "precision": precision_of(accelerator)},
-        "versions": versions(),
-        "history": history,
-    }
+def tokenizer_and_config(
+    source: Path | None, texts: Iterable[str], settings: Preset | Pretraining, **fields: Any
+) -> tuple[Tokenizer, LSTMConfig]:
+    """Tokenizer and configuration: from the texts and settings, or those of the source."""
+    if source is None:
+        tokenizer = train_tokenizer(texts, settings.vocab_size)
+        sizes: dict[str, Any] = {"vocab_size": tokenizer.get_vocab_size()}
+    else:
+        base = read_config(source)
+        tokenizer = read_tokenizer(source, base)
+        sizes = {name: getattr(base, name) for name in ENCODER_SIZES}
+    return tokenizer, LSTMConfig(**{**settings.network, **sizes, **fields})
 
 
 def processor_name() -> str:
@@ -174,35 +317,3 @@ def versions() -> dict[str, str]:
         "sentiment-hf": __version__,
         **{name: version(name) for name in libraries},
     }
-
-
-SIZES_OF_AN_ENCODER = (
-    "vocab_size", "embedding_dim", "hidden_size", "num_layers", "bidirectional",
-)  # fmt: skip
-
-
-def find_source(init_from: str | Path | None, vocab_size: int | None) -> Path | None:
-    """The folder of a pretrained MODEL; None where none was named.
-
-    Raises:
-        SentimentError: there is no such model, or a vocabulary was asked for beside it.
-    """
-    if init_from is None:
-        return None
-    if vocab_size is not None:
-        raise SentimentError("`vocab_size` has no use with `init_from`: the words come along.")
-    return find_checkpoint(init_from)
-
-
-def words_and_sizes(
-    source: Path | None, texts: Iterable[str], settings: Preset | Pretraining, **fields: Any
-) -> tuple[Tokenizer, LSTMConfig]:
-    """Tokenizer and configuration: from the texts and settings, or those of the source."""
-    if source is None:
-        tokenizer = train_tokenizer(texts, settings.vocab_size)
-        sizes: dict[str, Any] = {"vocab_size": tokenizer.get_vocab_size()}
-    else:
-        base = read_config(source)
-        tokenizer = read_tokenizer(source, base)
-        sizes = {name: getattr(base, name) for name in SIZES_OF_AN_ENCODER}
-    return tokenizer, LSTMConfig(**{**settings.network, **sizes, **fields})

@@ -1,10 +1,10 @@
-"""What a training needs to go on after it was cut off: safetensors and JSON, no pickle."""
+"""What a training needs to resume after it was cut off: safetensors and JSON, no pickle."""
 
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file
@@ -13,7 +13,12 @@ from torch import Tensor
 from sentiment_hf.checkpoint.files import read_json, write_json, write_tensors
 from sentiment_hf.errors import SentimentError
 
+if TYPE_CHECKING:
+    from sentiment_hf.training.loop import Trainer
+
 STATE_FOLDER = "training_state"
+# What the trainer counts, beside its tensors.
+PROGRESS = ("step", "loss_sum", "words", "seconds", "history", "scores")
 
 
 class StateFolder:
@@ -29,59 +34,100 @@ class StateFolder:
     def exists(self) -> bool:
         return (self.path / "state.json").exists()
 
-    def save(self, tensors: dict[str, Tensor], progress: dict[str, Any]) -> None:
-        """Writes tensors and progress; tensors may share memory."""
+    def save(self, trainer: "Trainer") -> None:
+        """Writes everything that a trainer needs to resume."""
+        tensors = {
+            **_prefixed("model", trainer.model.state_dict()),
+            **_prefixed("best", trainer.best),
+            **_prefixed("optimizer", _optimizer_tensors(trainer.optimizer)),
+            **_prefixed("random", trainer.random),
+        }
+        if trainer.averaged is not None:
+            tensors |= _prefixed("averaged", trainer.averaged.state_dict())
+        progress = {name: getattr(trainer, name) for name in PROGRESS}
         self.path.mkdir(parents=True, exist_ok=True)
-        name = f"step-{progress['step']}.safetensors"
+        name = f"step-{trainer.step}.safetensors"
         kept = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
         write_tensors(self.path / name, kept)
-        write_json(self.path / "state.json", {"tensors": name, **progress})
+        identity = {"identity": trainer.identity}
+        write_json(self.path / "state.json", {"tensors": name, **progress, **identity})
         for leftover in self.path.iterdir():
             if leftover.name not in (name, "state.json"):
                 leftover.unlink()
 
-    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Tensors and progress, as they were saved.
+    def restore(self, trainer: "Trainer") -> None:
+        """Gives a trainer what `save` has written.
 
         Raises:
-            SentimentError: the state is damaged.
+            SentimentError: the state is damaged, or belongs to another training.
         """
-        with self.trusted():
+        with self._damage_errors():
             progress = read_json(self.path / "state.json")
-            return load_file(self.path / Path(progress["tensors"]).name), progress
+            tensors = load_file(self.path / Path(progress["tensors"]).name)
+            identity = dict(progress["identity"])
+        for name, value in trainer.identity.items():
+            if identity.get(name) != value:
+                raise SentimentError(
+                    f"The unfinished training in {self.path.parent.name} has another {name}"
+                    f" ({identity.get(name)!r}, not {value!r}); run it with the same arguments, or"
+                    " start afresh with `overwrite`."
+                )
+        with self._damage_errors():
+            _load_state(trainer, tensors, progress)
 
     @contextmanager
-    def trusted(self) -> Iterator[None]:
-        """Around what believes in a state: if it fails there, the state is damaged."""
+    def _damage_errors(self) -> Iterator[None]:
+        """Around what relies on a state: if it fails there, the state is damaged."""
         try:
             yield
         except Exception as error:
             reason = str(error).strip().partition("\n")[0][:120]
             raise SentimentError(
-                f"The unfinished training in {self.path.parent.name} cannot be gone on with: its"
+                f"The unfinished training in {self.path.parent.name} cannot be resumed: its"
                 f" state is damaged ({reason}); start afresh with `overwrite`."
-            ) from None
+            ) from error
 
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _load_state(trainer: "Trainer", tensors: dict[str, Tensor], progress: dict[str, Any]) -> None:
+    trainer.step, trainer.words = int(progress["step"]), int(progress["words"])
+    if not 0 <= trainer.step <= trainer.total_steps:
+        raise ValueError(f"step {trainer.step} of {trainer.total_steps}")
+    trainer.loss_sum, trainer.seconds = float(progress["loss_sum"]), float(progress["seconds"])
+    trainer.history = [dict(entry) for entry in progress["history"]]
+    trainer.scores = [float(score) for score in progress["scores"]]
+    if len(trainer.scores) != len(trainer.history):
+        raise ValueError("its scores are not those of its history")
+    trainer.model.load_state_dict(_without_prefix("model", tensors))
+    device = trainer.accelerator.device
+    trainer.best = {k: v.to(device) for k, v in _without_prefix("best", tensors).items()}
+    if trainer.history and trainer.best.keys() != trainer.model.state_dict().keys():
+        raise ValueError("its best weights are not whole")
+    _load_optimizer(trainer.optimizer, _without_prefix("optimizer", tensors))
+    if trainer.averaged is not None:
+        trainer.averaged.load_state_dict(_without_prefix("averaged", tensors))
+    trainer.random = _without_prefix("random", tensors)
+    set_random_state(trainer.random)
+
+
+def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
 
 
-def without_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _without_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     start = f"{prefix}/"
     return {name[len(start) :]: value for name, value in tensors.items() if name.startswith(start)}
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimiser's running averages and counters, named by parameter number."""
     state = optimizer.state_dict()["state"]
     return {f"{i}/{key}": value for i, values in state.items() for key, value in values.items()}
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         number, key = name.split("/")
@@ -97,7 +143,7 @@ def random_state() -> dict[str, Tensor]:
     return states
 
 
-def restore_random_state(states: dict[str, Tensor]) -> None:
+def set_random_state(states: dict[str, Tensor]) -> None:
     torch.set_rng_state(states["cpu"])
     if "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"])

@@ -1,88 +1,184 @@
-"""Soft labels from a teacher: its probabilities become a smaller network's targets.
+"""Soft labels from teachers: their probabilities become a smaller network's targets.
 
 Distillation (Hinton, Vinyals & Dean 2015, arXiv:1503.02531); on texts that nobody has labelled
-it is self-training with soft labels. The teacher also labels single sentences of the reviews, so
-that the student learns what a sentence says, and not what the review around it ends with.
+it is self-training with soft labels. A teacher is a checkpoint of this package or a text classifier
+of `transformers`.
 """
 
-import re
-from collections.abc import Sequence
-from dataclasses import replace
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
-from datasets import Dataset, concatenate_datasets
+from datasets import Dataset
+from datasets.fingerprint import Hasher
 from tokenizers import Tokenizer
 
+from sentiment_hf.arguments import check_whole
+from sentiment_hf.checkpoint.download import find_checkpoint, model_name
+from sentiment_hf.checkpoint.files import read_json
+from sentiment_hf.checkpoint.folder import CONFIG_FILE
 from sentiment_hf.data.batching import EncodedRows, target_probabilities
-from sentiment_hf.data.columns import match_labels
+from sentiment_hf.data.columns import match_labels, rename_labels
+from sentiment_hf.errors import SentimentError
+from sentiment_hf.model.config import MODEL_TYPE
 from sentiment_hf.pipeline import SentimentPipeline
-from sentiment_hf.training.lsa import LSA, lsa_answers
-from sentiment_hf.training.ngrams import NGRAMS, ngram_answers
+from sentiment_hf.training.rows import TrainingRows
+from sentiment_hf.training.transfer_set import DEFAULT_SENTENCES, transfer_set
 
-# The names of teachers that are no network, and learn from the labelled rows first.
-LINEAR_TEACHERS = (LSA, NGRAMS)
-# Of the target of a row that has a label of its own.
+# The teacher's part in the target of a row that has a label of its own.
 TEACHER_SHARE = 0.5
-MOST_SENTENCES = 3
 TEXTS_AT_ONCE = 4096
-SENTENCE_END = re.compile(r"(?<=[.!?])\s+|<br\s*/?>")
+
+logger = logging.getLogger(__name__)
 
 
-def is_linear(teacher: str | Path) -> bool:
-    """Whether a name means one of LINEAR_TEACHERS; a folder of that name wins, as everywhere."""
-    return teacher in LINEAR_TEACHERS and not Path(teacher).is_dir()
+@dataclass(frozen=True)
+class Teaching:
+    """Who teaches what.
+
+    Attributes:
+        teachers: checkpoints and text classifiers of `transformers`; none for no teaching.
+        unlabelled_splits: texts without labels that are taught beside the labelled ones.
+        sentences: how many sentences and pieces are taught at most; None for the default.
+        label_map: from the teachers' names of the labels to those of the data.
+
+    Raises:
+        SentimentError: something to teach, and no teacher.
+    """
+
+    teachers: list[str | Path]
+    unlabelled_splits: list[str]
+    sentences: int | None
+    label_map: dict[str, str]
+
+    def __post_init__(self) -> None:
+        check_whole("sentences", self.sentences, least=0)
+        given = {
+            "unlabelled_split": bool(self.unlabelled_splits),
+            "sentences": self.sentences is not None,
+            "teacher_label_map": bool(self.label_map),
+        }
+        for name, is_given in given.items():
+            if is_given and not self.teachers:
+                raise SentimentError(f"`{name}` needs a `teacher`, which labels texts.")
+
+    def record(self) -> dict[str, Any]:
+        """What `training.json` says of it."""
+        return {
+            "teacher": ", ".join(map(model_name, self.teachers)) or None,
+            "unlabelled_split": ", ".join(self.unlabelled_splits) or None,
+            **({} if self.sentences is None else {"sentences": self.sentences}),
+        }
 
 
-def taught(
-    teachers: Sequence[SentimentPipeline],
-    labelled: Dataset,
-    unlabelled: Dataset | None,
-    names: dict[int, str],
-    seed: int,
+class Teacher(Protocol):
+    """What answers texts with probabilities."""
+
+    @property
+    def label_names(self) -> list[str]: ...
+
+    def probabilities(self, texts: Sequence[str]) -> Any:
+        """`(texts, labels)`, in the order of `label_names`."""
+
+    def checksum(self) -> str:
+        """Names all that the answers depend on."""
+
+
+def load_teacher(
+    model: str | Path, *, device: str | None = None, dtype: str | None = None
+) -> Teacher:
+    """A checkpoint of this package, or a text classifier of `transformers`.
+
+    Raises:
+        SentimentError: it is neither, or cannot be loaded.
+    """
+    folder = find_checkpoint(model, (CONFIG_FILE,))
+    if read_json(folder / CONFIG_FILE).get("model_type") == MODEL_TYPE:
+        return SentimentPipeline.from_pretrained(model, device=device, dtype=dtype)
+    from sentiment_hf.training.transformers_teacher import TransformersTeacher
+
+    return TransformersTeacher(model, device=device, dtype=dtype)
+
+
+def rows_to_teach(
+    teaching: Teaching,
+    rows: TrainingRows,
     tokenizer: Tokenizer,
+    seed: int = 0,
     *,
-    linear: Sequence[str] = (),
+    device: str | None = None,
+    dtype: str | None = None,
 ) -> EncodedRows:
-    """Labelled rows, unlabelled rows if any, and pieces of both, with target probabilities.
+    """All texts of a training and a transfer set of their sentences, with target probabilities.
 
-    Several teachers are asked for the mean of their probabilities.
-
-    Args:
-        linear: which of LINEAR_TEACHERS to ask, too.
+    Several teachers are asked for the mean of their probabilities. The target of a row with a
+    label of its own is the mean of that label and the teachers' answer.
 
     Returns:
         Their words, with targets as in `Batch.labels`.
 
     Raises:
-        SentimentError: a teacher's labels are not those of the data set.
+        SentimentError: a teacher cannot be loaded, or its labels are not those of the data.
     """
-    orders = [match_labels(list(names.values()), t.label_names) for t in teachers]
-    given = labelled.select_columns(["text"])
-    whole = concatenate_datasets([given, *([] if unlabelled is None else [unlabelled])])
-    pieces, origins = _pieces(whole, seed)
-    texts = concatenate_datasets([whole, pieces])
-    rows = EncodedRows.from_split(texts, tokenizer, None)
-    own = target_probabilities(np.asarray(labelled["label"]), len(names))
-    answers = [
-        _answers(teacher, texts)[:, order] for teacher, order in zip(teachers, orders, strict=True)
+    names = list(rows.names.values())
+    teachers = [load_teacher(model, device=device, dtype=dtype) for model in teaching.teachers]
+    orders = [_order_of_labels(teacher, names, teaching.label_map) for teacher in teachers]
+    sentences = DEFAULT_SENTENCES if teaching.sentences is None else teaching.sentences
+    whole = rows.training_texts
+    pieces = transfer_set(whole, sentences, seed)
+    logger.info(
+        "Asking the teacher about %d texts and %d sentences and pieces of them.",
+        len(whole), len(pieces),
+    )  # fmt: skip
+    parts = [rows_of.train.select_columns(["text"]) for rows_of in rows.labelled]
+    own = [
+        target_probabilities(np.asarray(rows_of.train["label"]), len(names))
+        for rows_of in rows.labelled
     ]
-    if len(names) == 2:
-        answers = [answer[:, 1] for answer in answers]
-    everything = np.concatenate([np.arange(len(whole)), origins])
-    size = tokenizer.get_vocab_size()
-    if LSA in linear:
-        answers.append(lsa_answers(rows, own, everything, size))
-    if NGRAMS in linear:
-        answers.append(ngram_answers(rows, own, answers, everything, size))
-    targets = np.stack(answers).mean(axis=0)
-    targets[: len(own)] = TEACHER_SHARE * targets[: len(own)] + (1 - TEACHER_SHARE) * own
-    return replace(rows, labels=targets)
+    repeats = [rows_of.repeats for rows_of in rows.labelled]
+    for texts in (rows.unlabelled, pieces):
+        if texts is not None and len(texts):
+            parts.append(texts)
+            repeats.append(1)
+    encoded = []
+    for number, texts in enumerate(parts):
+        targets = np.mean(
+            [
+                _answers(teacher, texts)[:, order]
+                for teacher, order in zip(teachers, orders, strict=True)
+            ],
+            axis=0,
+        )
+        targets = targets[:, 1] if len(names) == 2 else targets
+        if number < len(own):
+            targets = TEACHER_SHARE * targets + (1 - TEACHER_SHARE) * own[number]
+        part = EncodedRows.from_split(texts, tokenizer, None)
+        encoded.append(replace(part, labels=targets.astype(np.float32)))
+    return EncodedRows.concatenated(encoded, repeats)
 
 
-def _answers(teacher: SentimentPipeline, texts: Dataset) -> np.ndarray:
+def _order_of_labels(
+    teacher: Teacher, names: Sequence[str], label_map: Mapping[str, str]
+) -> list[int]:
+    """The teacher's number of each of our labels."""
+    theirs = rename_labels(teacher.label_names, label_map)
+    if any(name.startswith("LABEL_") for name in theirs):
+        raise SentimentError(
+            f"The teacher calls its labels {', '.join(theirs[:5])}: say what they mean with"
+            f" `teacher_label_map` {theirs[0]}={names[0]},..."
+        )
+    pairs = "teacher_label_map"
+    match_labels(theirs, names, whose="The teacher's labels", known="the data's", parameter=pairs)
+    whose, known = "The data's labels", "the teacher's"
+    return match_labels(names, theirs, whose=whose, known=known, parameter=pairs)
+
+
+def _answers(teacher: Teacher, texts: Dataset) -> np.ndarray:
     """One row of probabilities per text, `(rows, num_labels)`."""
-    # Kept in the cache of `datasets`: a training that goes on does not ask again.
+    # Kept in the cache of `datasets`: a training that resumes does not ask again.
     answered = texts.map(
         _answer,
         batched=True,
@@ -90,25 +186,11 @@ def _answers(teacher: SentimentPipeline, texts: Dataset) -> np.ndarray:
         input_columns=["text"],
         remove_columns=["text"],
         fn_kwargs={"teacher": teacher},
+        new_fingerprint=Hasher.hash((texts._fingerprint, teacher.checksum())),
         desc="Asking the teacher",
     )
     return np.asarray(answered.with_format("numpy")["probabilities"], dtype=np.float32)
 
 
-def _answer(texts: list[str], teacher: SentimentPipeline) -> dict[str, np.ndarray]:
-    return {"probabilities": teacher.probabilities(texts).numpy()}
-
-
-def _pieces(texts: Dataset, seed: int) -> tuple[Dataset, np.ndarray]:
-    """One to three neighbouring sentences of each text, and the number of that text."""
-    dice = np.random.default_rng(seed)
-    chosen, origins = [], []
-    for number, text in enumerate(texts["text"]):
-        sentences = [part.strip() for part in SENTENCE_END.split(text) if part and part.strip()]
-        if len(sentences) > 1:
-            start = int(dice.integers(len(sentences)))
-            end = start + int(dice.integers(1, MOST_SENTENCES + 1))
-            chosen.append(" ".join(sentences[start:end]))
-            origins.append(number)
-    pieces = Dataset.from_dict({"text": chosen}, features=texts.features)
-    return pieces, np.array(origins, dtype=np.int64)
+def _answer(texts: list[str], teacher: Teacher) -> dict[str, np.ndarray]:
+    return {"probabilities": np.asarray(teacher.probabilities(texts))}

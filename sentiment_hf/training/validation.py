@@ -1,0 +1,73 @@
+"""Validation: what the epochs are judged by, and the temperature that is fitted at the end."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from sentiment_hf.data.batching import EncodedRows
+from sentiment_hf.model.inference import predict_logits
+from sentiment_hf.model.network import LSTMClassifier
+from sentiment_hf.training.loop import Validate
+from sentiment_hf.training.rows import TrainingRows
+
+
+class Validation:
+    """The validation rows of all data sets, measured together and one by one."""
+
+    def __init__(self, rows: TrainingRows, tokenizer: Tokenizer, num_labels: int) -> None:
+        parts = [
+            EncodedRows.from_split(one.validation, tokenizer, num_labels) for one in rows.labelled
+        ]
+        self.rows = EncodedRows.concatenated(parts)
+        self.targets = torch.from_numpy(self.rows.labels)
+        ends = np.cumsum([len(part) for part in parts])
+        self.places = {
+            one.name: slice(end - len(part), end)
+            for one, part, end in zip(rows.labelled, parts, ends, strict=True)
+        }
+
+    def validator(self, accelerator: Accelerator, choose_by: str) -> Validate:
+        """For the trainer; of the loss, less is better."""
+
+        def validate(model: nn.Module) -> tuple[float, dict[str, float]]:
+            assert isinstance(model, LSTMClassifier)
+            with accelerator.autocast():
+                logits = predict_logits(model, self.rows)
+            figures = {
+                **self._accuracies(model, logits),
+                "loss": float(model.loss(logits, self.targets)),
+            }
+            score = figures["accuracy"] if choose_by == "accuracy" else -figures["loss"]
+            return score, figures
+
+        return validate
+
+    def calibrate(self, network: LSTMClassifier) -> dict[str, float]:
+        """Fits the temperature on the weights as they will be saved; gives the accuracies.
+
+        The temperature is the one with the smallest loss (Guo et al. 2017, arXiv:1706.04599).
+        """
+        if network.config.dtype == "float16":
+            network.half().float()
+        logits = predict_logits(network, self.rows)
+        candidates = np.geomspace(0.1, 10, 401)
+        losses = [float(network.loss(logits / float(t), self.targets)) for t in candidates]
+        temperature = round(float(candidates[int(np.argmin(losses))]), 4)
+        network.config = replace(network.config, temperature=temperature)
+        accuracies = self._accuracies(network, logits)
+        return {f"validation_{name}": value for name, value in accuracies.items()}
+
+    def _accuracies(self, network: LSTMClassifier, logits: Tensor) -> dict[str, float]:
+        """Of all rows and, where there are several data sets, of each one's."""
+        targets = self.targets
+        labels = (targets > 0.5).long() if targets.ndim == 1 else targets.argmax(dim=-1)
+        correct = (network.probabilities(logits).argmax(dim=-1) == labels).float()
+        accuracies = {"accuracy": float(correct.mean())}
+        if len(self.places) > 1:
+            for name, place in self.places.items():
+                accuracies[f"accuracy_{name}"] = float(correct[place].mean())
+        return accuracies
