@@ -1,16 +1,22 @@
-"""Makes the reference checkpoint of the package from IMDB, stage by stage.
+"""Makes the reference checkpoint of the package, stage by stage.
 
-    python scripts/train_reference.py --dataset stanfordnlp/imdb --work runs
+    python scripts/train_reference.py --imdb stanfordnlp/imdb --sst2 stanfordnlp/sst2 \
+        --products PRODUCTS --base sentence-transformers/all-MiniLM-L6-v2 --work runs/reference
 
-1. `lm`: embedding and LSTM as a language model on all training and unlabelled texts.
-2. `best`: preset `best`, fine-tuned from the encoder on the labelled texts.
-3. `taught`: preset `student`, from the encoder once more, on the mean of what `best` and a linear
-   model over n-grams answer to the labelled and unlabelled texts and to single sentences of them.
-4. `reference`: the same, on the answers of `taught` and of n-grams that learnt from it.
+The data: IMDB and SST-2 from the Hub; the product reviews are ten domains of FDU-MTL (Liu, Qiu &
+Huang 2017), from its authors' repository, as a data set with `text`, `label` and `domain` and the
+splits `train` and `unlabelled`.
 
-Then the reference is measured on the official test split and put into the package, with its card
-as `model_card.md` beside it. Cut off, the same command goes on where it was. How long each stage
-takes stands in docs/experiments.md; with a GPU, accelerate finds it.
+1. `teacher`: the base encoder, fine-tuned on the labels of all three.
+2. `lm`: embedding and LSTM as a language model on all texts.
+3. `reference`: preset `student`, from that encoder, on the labels of all three and on what the
+   teacher answers to them, to the texts without labels, and to their sentences.
+
+Everything is chosen on IMDB's validation rows, on whole sentences held out of SST-2's training
+split with every phrase of them, and on a tenth of each kind of product. Then the reference is
+measured once on IMDB's test split and SST-2's validation split, and put into the package with its
+card as `model_card.md` beside it. Cut off, the same command resumes where it was. What each stage
+costs stands in docs/experiments.md.
 """
 
 import argparse
@@ -19,56 +25,122 @@ import logging
 import shutil
 from pathlib import Path
 
+import numpy as np
+from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets, load_dataset
+from finetune_teacher import BASE, finetune
+
 from sentiment_hf import evaluate, pretrain, train
+from sentiment_hf.checkpoint.files import replaced_folder
 from sentiment_hf.checkpoint.folder import CARD_FILE, EVALUATION_FILE, REFERENCE_FOLDER
-from sentiment_hf.training.ngrams import NGRAMS
+from sentiment_hf.training.rows import read_training_rows
 
 LARGEST_BYTES = 12_000_000
 CARD_COPY = Path(__file__).parent.parent / "model_card.md"
-UNLABELLED = "unsupervised"
+LABEL_MAP = {"negative": "neg", "positive": "pos"}
+UNLABELLED = ("unsupervised", "unlabelled")
+HELD_OUT_SENTENCES = 600
+SENTENCES = 1_000_000
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dataset", default="stanfordnlp/imdb")
-    parser.add_argument("--work", type=Path, default=Path("runs"))
+    parser.add_argument("--imdb", default="stanfordnlp/imdb")
+    parser.add_argument("--sst2", default="stanfordnlp/sst2")
+    parser.add_argument("--products", required=True)
+    parser.add_argument("--base", default=BASE)
+    parser.add_argument("--work", type=Path, default=Path("runs/reference"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", action="store_true", help="leave the package as it is")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
-    dataset, work = arguments.dataset, arguments.work
-    # A finished stage says so and is not repeated; an unfinished one goes on.
-    stage = {"seed": arguments.seed, "resume": True}
-    pretrain(dataset, work / "lm", **stage)
-    # The preset has learnt to walk faster since; the reference is from a teacher that walked so.
+    work, seed = arguments.work, arguments.seed
+    prepared = prepare(arguments.imdb, arguments.sst2, arguments.products, work / "data", seed)
+    # A finished stage says so and is not repeated; an unfinished one resumes.
+    if not (work / "teacher" / "validation.json").exists():
+        finetune(prepared, work / "teacher", base=arguments.base, seed=seed)
+    pretrain(all_texts(prepared, seed), work / "lm", seed=seed, resume=True)
     train(
-        dataset,
-        work / "best",
-        preset="best",
+        prepared,
+        work / "reference",
+        preset="student",
         init_from=work / "lm",
-        learning_rate=1e-3,
-        epochs=4,
-        **stage,
+        teacher=work / "teacher",
+        unlabelled_split=UNLABELLED,
+        sentences=SENTENCES,
+        seed=seed,
+        resume=True,
     )
-    for name, source, teacher, epochs in (
-        ("taught", "lm", "best", 2),
-        ("reference", "taught", "taught", 3),
-    ):
-        train(
-            dataset,
-            work / name,
-            preset="student",
-            init_from=work / source,
-            teacher=[work / teacher, NGRAMS],
-            epochs=epochs,
-            unlabelled_split=UNLABELLED,
-            **stage,
-        )
     if not (work / "reference" / EVALUATION_FILE).exists():
-        print(json.dumps(evaluate(dataset, work / "reference", save=True), indent=2))
+        for dataset, split in ((arguments.sst2, "validation"), (arguments.imdb, "test")):
+            label_map = LABEL_MAP if dataset == arguments.sst2 else None
+            results = evaluate(
+                dataset, work / "reference", split=split, save=True, label_map=label_map
+            )
+            print(json.dumps({dataset: results}, indent=2))
     if not arguments.keep:
         install(work / "reference")
+
+
+def prepare(imdb: str, sst2: str, products: str, folder: Path, seed: int) -> list[str]:
+    """Gives SST-2 and the product reviews validation rows of their own; IMDB stays as it is."""
+    for name, source, hold_out in (
+        ("sst2", sst2, held_out_sentences),
+        ("products", products, held_out_of_each_kind),
+    ):
+        if not (folder / name).exists():
+            splits = load_dataset(source)
+            train = splits["train"].cast_column("label", ClassLabel(names=["neg", "pos"]))
+            held_out, barred = hold_out(train, np.random.default_rng(seed))
+            rest = [i for i in range(len(train)) if i not in barred]
+            own = {"train": train.select(rest), "validation": train.select(held_out)}
+            others = {key: value for key, value in splits.items() if key in UNLABELLED}
+            with replaced_folder(folder / name) as new:
+                DatasetDict({**own, **others}).save_to_disk(str(new))
+    return [imdb, str(folder / "sst2"), str(folder / "products")]
+
+
+def held_out_sentences(train: Dataset, dice: np.random.Generator) -> tuple[list[int], set[int]]:
+    """Whole sentences of SST-2, and every row that is one of them or a phrase of one."""
+    texts = [" ".join(text.split()) for text in train["sentence"]]
+    phrases: dict[str, set[str]] = {}
+    known: set[str] = set()
+    for text in sorted(set(texts), key=lambda text: -len(text.split())):
+        if text not in known:  # No phrase of a longer one: a whole sentence.
+            phrases[text] = spans(text)
+            known |= phrases[text]
+    chosen = dice.choice(sorted(phrases), HELD_OUT_SENTENCES, replace=False)
+    barred = set().union(*(phrases[text] for text in chosen))
+    first = {text: number for number, text in reversed(list(enumerate(texts)))}
+    held_out = sorted(first[text] for text in chosen)
+    return held_out, {number for number, text in enumerate(texts) if text in barred}
+
+
+def spans(text: str) -> set[str]:
+    words = text.split()
+    ends = range(1, len(words) + 1)
+    return {" ".join(words[start:end]) for end in ends for start in range(end)}
+
+
+def held_out_of_each_kind(train: Dataset, dice: np.random.Generator) -> tuple[list[int], set[int]]:
+    """A tenth of each kind of product, and every row with one of their texts."""
+    kinds = np.array(train["domain"])
+    chosen = [
+        number
+        for kind in sorted(set(kinds))
+        for number in dice.permutation(np.flatnonzero(kinds == kind))[: (kinds == kind).sum() // 10]
+    ]
+    texts = train["text"]
+    held_out = {texts[int(number)] for number in chosen}
+    barred = {number for number, text in enumerate(texts) if text in held_out}
+    return sorted(map(int, chosen)), barred
+
+
+def all_texts(prepared: list[str], seed: int) -> DatasetDict:
+    """The texts of all data sets, with those held out of each as the validation split."""
+    rows = read_training_rows(prepared, UNLABELLED, seed, {})
+    held_out = [one.validation.select_columns(["text"]) for one in rows.labelled]
+    return DatasetDict({"train": rows.training_texts, "validation": concatenate_datasets(held_out)})
 
 
 def install(folder: Path) -> None:

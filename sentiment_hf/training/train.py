@@ -129,7 +129,7 @@ def train(
     }  # fmt: skip
     rows = read_training_rows(_listed(dataset), teaching.unlabelled_splits, seed, reading)
     texts = rows.training_texts
-    if len(texts) < FEW_ROWS and source is None:
+    if len(texts) < FEW_ROWS and source is None and not teaching.teachers:
         logger.info(FEW_ROWS_HINT, FEW_ROWS)
     tokenizer, network_config = tokenizer_and_config(
         source, texts["text"], settings, id2label=rows.names
