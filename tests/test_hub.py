@@ -13,7 +13,7 @@ from conftest import ANN
 from huggingface_hub import ModelCard
 from safetensors.torch import save_file
 
-from sentiment_hf import LSTMForSequenceClassification, SentimentError, SentimentPipeline
+from sentiment_hf import LSTMForSequenceClassification, SentimentError, SentimentPipeline, train
 from sentiment_hf.checkpoint.upload import push_folder
 
 TEXTS = ["a good film", "not a bad film, warm and cold", "", "unknown words"]
@@ -375,9 +375,17 @@ class TestPushing:
         pipe = make_pipeline()
         pipe.push_to_hub(REPO)
         assert same_answers(SentimentPipeline.from_pretrained(REPO), pipe)
-        LSTMForSequenceClassification.push_to_hub(pipe.network, "ann/network")
+        pipe.network.push_to_hub("ann/network")
         assert "tokenizer.json" not in hub.files("ann/network")
         assert LSTMForSequenceClassification.from_pretrained("ann/network")
+
+    def test_what_train_returns_pushes_itself(self, hub, easy_csv, tmp_path):
+        pipe = train(easy_csv, tmp_path / "out", epochs=1, vocab_size=30, show_progress=False)
+        pipe.network.push_to_hub("ann/network")
+        loaded = LSTMForSequenceClassification.from_pretrained("ann/network")
+        assert type(loaded) is type(pipe.network)
+        ids = torch.tensor([[2, 3, 4]])
+        assert torch.equal(loaded(ids), pipe.network(ids))
 
 
 class TestCardOnTheHub:

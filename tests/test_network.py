@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, one_hot
 
 from sentiment_hf import LSTMConfig, SentimentError
+from sentiment_hf.checkpoint.pretrained import LSTMForSequenceClassification
 from sentiment_hf.data.batching import pad_rows
-from sentiment_hf.model.network import LSTMClassifier
 from sentiment_hf.training.presets import get_preset
 
 VOCAB_SIZE = 40
@@ -18,9 +18,9 @@ POOLINGS = ("last", "mean", "max", "mean_max")
 FOUR_LABELS = dict(enumerate(["bad", "poor", "good", "great"]))
 
 
-def build(seed: int = 0, **fields) -> LSTMClassifier:
+def build(seed: int = 0, **fields) -> LSTMForSequenceClassification:
     torch.manual_seed(seed)
-    network = LSTMClassifier(
+    network = LSTMForSequenceClassification(
         LSTMConfig(VOCAB_SIZE, **{"embedding_dim": 6, "hidden_size": 8} | fields)
     )
     with torch.no_grad():  # Larger than at the start, so that every word moves the logits.
@@ -57,7 +57,7 @@ def pool(states: torch.Tensor, config: LSTMConfig) -> torch.Tensor:
 
 
 @pytest.fixture(params=product((1, 2), (False, True), POOLINGS, (2, 4)), ids=str)
-def network(request) -> LSTMClassifier:
+def network(request) -> LSTMForSequenceClassification:
     layers, both, pooling, labels = request.param
     names = {"id2label": FOUR_LABELS} if labels == 4 else {}
     return build(num_layers=layers, bidirectional=both, pooling=pooling, **names)
@@ -133,10 +133,10 @@ def test_the_gathered_head_equals_the_head_applied_at_every_position(layers, lab
 
 
 @pytest.fixture
-def article() -> LSTMClassifier:
+def article() -> LSTMForSequenceClassification:
     torch.manual_seed(0)
     config = LSTMConfig(1000, **get_preset("article").network)
-    return LSTMClassifier(config).eval()
+    return LSTMForSequenceClassification(config).eval()
 
 
 @torch.inference_mode()

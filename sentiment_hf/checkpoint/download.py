@@ -9,9 +9,8 @@ import os
 import re
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any
 
-from sentiment_hf.arguments import check_keywords
 from sentiment_hf.checkpoint.folder import (
     REFERENCE_FOLDER,
     REFERENCE_NAME,
@@ -34,20 +33,15 @@ OFFLINE_MODELS = "a checkpoint folder or the built-in 'reference' works without 
 logger = logging.getLogger(__name__)
 
 
-class HubOptions(TypedDict, total=False):
-    """How a repository of the Hub is read, under the names that Hub users know."""
-
-    revision: str | None
-    token: str | bool | None
-    cache_dir: str | Path | None
-    local_files_only: bool
-    force_download: bool
-
-
 def find_checkpoint(
     model: str | Path | None = None,
     files: tuple[str, ...] = REQUIRED_FILES,
-    **options: Unpack[HubOptions],
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
 ) -> Path:
     """The folder of a MODEL: a local folder, the reference checkpoint, or a Hub repository.
 
@@ -56,34 +50,48 @@ def find_checkpoint(
     Args:
         model: a folder, `reference` (the default), or `user/name`, also `user/name@revision`.
         files: what is fetched of a repository.
-        options: `revision`, `token`, `cache_dir`, `local_files_only` and `force_download`, as
-            everywhere on the Hub.
+        revision: a branch, tag or commit of the repository.
+        token: for a private repository; by default the one that is logged in with.
+        cache_dir: where the files are kept, instead of in the Hub's own cache.
+        local_files_only: load from the cache, without a call.
+        force_download: fetch the files though they are in the cache.
 
     Raises:
         SentimentError: there is no such checkpoint, or the Hub is out of reach.
     """
     if model is None or (model == REFERENCE_NAME and not Path(model).is_dir()):
         return REFERENCE_FOLDER
-    check_keywords("from_pretrained", options, HubOptions)
     if not str(model).strip():
         raise SentimentError("A model has a name: a folder, 'reference' or user/name on the Hub.")
     folder = Path(model)
     if is_checkpoint(folder):
         return folder
-    name, _, revision = str(model).partition("@")
+    name, _, named = str(model).partition("@")
     if os.path.isdir(folder):
         raise SentimentError(f"The folder {model} holds no checkpoint: it has no config.json.")
     if folder.is_absolute() or name.count("/") != 1 or name.startswith((".", "~", "/")):
         raise SentimentError(f"The model {str(model)!r} does not exist: there is no such folder.")
+    from huggingface_hub import HfApi, constants
+
     if "@" in str(model):
-        if not revision or options.get("revision") not in (None, revision):
+        if not named:
+            raise SentimentError(f"The model {str(model)!r} has no revision after its '@'.")
+        if revision not in (None, named):
             raise SentimentError(
-                f"The model {str(model)!r} names a revision, and so must nothing else do."
-                if revision
-                else f"The model {str(model)!r} has no revision after its '@'."
+                f"The model {str(model)!r} names a revision, but `revision` is {revision!r}."
             )
-        options["revision"] = revision
-    return _download(name, files, options)
+        revision = named
+    offline = local_files_only or constants.HF_HUB_OFFLINE
+    if offline and force_download:
+        raise SentimentError(
+            "`force_download` asks the Hub for every file, and offline there is none."
+        )
+    api = HfApi(token=usable_token(token), **LIBRARY)
+    at = f" at {revision!r}" if revision else ""
+    with hub_errors(f"the model {name!r}{at}", without_hub=OFFLINE_MODELS):
+        if offline:
+            return _cached(name, files, revision, cache_dir)
+        return _download(api, name, files, revision, cache_dir, force_download)
 
 
 def model_name(model: str | Path) -> str:
@@ -98,47 +106,42 @@ def revision_of(folder: Path) -> str | None:
     return folder.name if is_snapshot else None
 
 
-def _download(repo_id: str, files: tuple[str, ...], options: HubOptions) -> Path:
+def _download(
+    api: "HfApi",
+    repo_id: str,
+    files: tuple[str, ...],
+    revision: str | None,
+    cache_dir: str | Path | None,
+    force: bool,
+) -> Path:
     """Fetches files of one commit and checks each against its checksum."""
-    from huggingface_hub import HfApi, constants
-
-    revision = options.get("revision")
-    offline = bool(options.get("local_files_only") or constants.HF_HUB_OFFLINE)
-    if offline and options.get("force_download"):
-        raise SentimentError(
-            "force_download asks the Hub for every file, and offline there is none."
-        )
-    api = HfApi(token=usable_token(options.get("token")), **LIBRARY)
-    at = f" at {revision!r}" if revision else ""
-    with hub_errors(f"the model {repo_id!r}{at}", without_hub=OFFLINE_MODELS):
-        if offline:
-            return _cached(repo_id, files, options)
-        info = api.model_info(
-            repo_id, revision=revision, files_metadata=True, timeout=HUB_TIMEOUT_SECONDS
-        )
-        listed = {sibling.rfilename: sibling for sibling in info.siblings or []}
-        _check_required(repo_id, set(listed), files)
-        for name in files:
-            if (listed[name].size or 0) > LARGEST_FILE_BYTES:
-                raise SentimentError(f"The {name} of {repo_id!r} is too large for a checkpoint.")
-        force, cache_dir = bool(options.get("force_download")), options.get("cache_dir")
-        fetched = [
-            fetch_file(api, repo_id, listed[name], info.sha, cache_dir=cache_dir, force=force)
-            for name in files
-        ]
-        _remember_revision(fetched[0].parent, revision or "main", info.sha)
+    info = api.model_info(
+        repo_id, revision=revision, files_metadata=True, timeout=HUB_TIMEOUT_SECONDS
+    )
+    listed = {sibling.rfilename: sibling for sibling in info.siblings or []}
+    _check_required(repo_id, set(listed), files)
+    for name in files:
+        if (listed[name].size or 0) > LARGEST_FILE_BYTES:
+            raise SentimentError(f"The {name} of {repo_id!r} is too large for a checkpoint.")
+    fetched = [
+        fetch_file(api, repo_id, listed[name], info.sha, cache_dir=cache_dir, force=force)
+        for name in files
+    ]
+    _remember_revision(fetched[0].parent, revision or "main", info.sha)
     return fetched[0].parent
 
 
-def _cached(repo_id: str, files: tuple[str, ...], options: HubOptions) -> Path:
+def _cached(
+    repo_id: str, files: tuple[str, ...], revision: str | None, cache_dir: str | Path | None
+) -> Path:
     """The folder of the local cache, without a call."""
     from huggingface_hub import snapshot_download
 
     folder = Path(
         snapshot_download(
             repo_id,
-            revision=options.get("revision"),
-            cache_dir=options.get("cache_dir"),
+            revision=revision,
+            cache_dir=cache_dir,
             local_files_only=True,
             allow_patterns=list(files),
         )

@@ -2,9 +2,8 @@
 
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING
 
-from sentiment_hf.arguments import check_keywords
 from sentiment_hf.checkpoint.card import card_metadata, render_card
 from sentiment_hf.checkpoint.card_merge import merged_card
 from sentiment_hf.checkpoint.download import (
@@ -24,11 +23,10 @@ from sentiment_hf.checkpoint.folder import (
     TRAINING_FILE,
     published,
     read_config,
-    read_network,
     read_tokenizer,
+    read_weights,
 )
 from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_errors
-from sentiment_hf.model.network import LSTMClassifier
 from sentiment_hf.version import __version__
 
 if TYPE_CHECKING:
@@ -38,19 +36,18 @@ if TYPE_CHECKING:
 WITHOUT_HUB = "the folder is whole, so push it again later"
 
 
-class PushOptions(TypedDict, total=False):
-    """How a repository of the Hub is written."""
-
-    private: bool | None
-    branch: str | None
-    create_pr: bool
-    tag: str | None
-    replace_card: bool
-    commit_message: str | None
-    token: str | bool | None
-
-
-def push_folder(folder: str | Path, repo_id: str, **options: Unpack[PushOptions]) -> str:
+def push_folder(
+    folder: str | Path,
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    branch: str | None = None,
+    create_pr: bool = False,
+    tag: str | None = None,
+    replace_card: bool = False,
+    commit_message: str | None = None,
+    token: str | bool | None = None,
+) -> str:
     """Shares a checkpoint folder in one commit and gives the address of it.
 
     Only the files of a checkpoint are sent, and those that an older push left there and this one
@@ -59,9 +56,11 @@ def push_folder(folder: str | Path, repo_id: str, **options: Unpack[PushOptions]
     pull request was made all the same makes a second one.
 
     Args:
-        options: `private`: whether a repository made by this push is private; `branch`: pushed to,
-            and made if it does not exist; `create_pr`: as a pull request, for somebody to merge;
-            `tag`: a name for the new commit; `commit_message`; `token`.
+        private: whether a repository made by this push is private.
+        branch: pushed to, and made if it does not exist.
+        create_pr: push as a pull request, for somebody to merge.
+        tag: a name for the new commit.
+        replace_card: also where a person edited it.
 
     Raises:
         SentimentError: the folder is no whole checkpoint, the Hub refuses or is out of reach, or
@@ -69,18 +68,18 @@ def push_folder(folder: str | Path, repo_id: str, **options: Unpack[PushOptions]
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
-    check_keywords("push_to_hub", options, PushOptions)
     folder = Path(folder)
     check_folder(folder)
     render_card(folder, repo_id)  # Says now what would fail when the repository is made.
-    check_address(repo_id, options.get("token"))
-    api = HfApi(token=options.get("token"), **LIBRARY)
+    check_address(repo_id, token)
+    api = HfApi(token=token, **LIBRARY)
     with hub_errors(f"the repository {repo_id!r}", without_hub=WITHOUT_HUB):
-        info = _opened(api, repo_id, options)
+        info = _open(api, repo_id, private, branch, create_pr)
         repo_id = info.id
         address = f"{api.endpoint}/{repo_id}"
+        rendered = render_card(folder, repo_id)
         new = {str(path.relative_to(folder)): path.read_bytes() for path in published(folder)}
-        new[CARD_FILE] = _card(api, info, render_card(folder, repo_id), options)
+        new[CARD_FILE] = rendered.encode() if replace_card else _card(api, info, rendered)
         there = {entry.rfilename: entry for entry in info.siblings or []}
         changed = [
             name
@@ -89,7 +88,7 @@ def push_folder(folder: str | Path, repo_id: str, **options: Unpack[PushOptions]
         ]
         stale = [name for name in there if name not in new and _is_ours(name)]
         commit = info.sha
-        _check_tag(api, info, options.get("tag"), is_new=bool(changed or stale))
+        _check_tag(api, info, tag, is_new=bool(changed or stale))
         if changed or stale:
             made = api.create_commit(
                 repo_id,
@@ -97,14 +96,13 @@ def push_folder(folder: str | Path, repo_id: str, **options: Unpack[PushOptions]
                     *(CommitOperationAdd(name, new[name]) for name in changed),
                     *(CommitOperationDelete(name) for name in stale),
                 ],
-                commit_message=options.get("commit_message")
-                or f"Checkpoint from sentiment-hf {__version__}",
-                revision=options.get("branch"),
-                create_pr=options.get("create_pr") or None,
+                commit_message=commit_message or f"Checkpoint from sentiment-hf {__version__}",
+                revision=branch,
+                create_pr=create_pr or None,
                 parent_commit=info.sha,
             )
             commit, address = made.oid, made.pr_url or address
-        if tag := options.get("tag"):
+        if tag:
             api.create_tag(repo_id, tag=tag, revision=commit, exist_ok=True)
     return str(address)
 
@@ -121,7 +119,7 @@ def check_folder(folder: Path) -> None:
                 f"{folder / name} is a link, which is not shared: put the file there itself."
             )
     config = read_config(folder)
-    read_network(folder, config, LSTMClassifier)
+    read_weights(folder, config)
     if (folder / TOKENIZER_FILE).exists():
         read_tokenizer(folder, config)
 
@@ -144,23 +142,30 @@ def check_address(repo_id: str, token: str | bool | None = None) -> None:
             raise OfflineModeIsEnabled
 
 
-def _opened(api: "HfApi", repo_id: str, options: PushOptions, *, made: bool = False) -> "ModelInfo":
+def _open(
+    api: "HfApi",
+    repo_id: str,
+    private: bool | None,
+    branch: str | None,
+    create_pr: bool,
+    *,
+    made: bool = False,
+) -> "ModelInfo":
     """What is on the branch; repository and branch are made if they do not exist.
 
     The first call is one that has a timeout: where the Hub does not answer, nothing is begun.
     """
     from huggingface_hub import errors
 
-    branch, private = options.get("branch"), options.get("private")
     try:
         info = api.model_info(
             repo_id, revision=branch, files_metadata=True, timeout=HUB_TIMEOUT_SECONDS
         )
     except errors.RevisionNotFoundError:
-        if options.get("create_pr"):
+        if create_pr:
             raise
         api.create_branch(repo_id, branch=branch or "main", exist_ok=True)
-        return _opened(api, repo_id, options, made=made)
+        return _open(api, repo_id, private, branch, create_pr, made=made)
     except errors.GatedRepoError:
         raise
     except errors.HfHubHTTPError as error:
@@ -168,7 +173,7 @@ def _opened(api: "HfApi", repo_id: str, options: PushOptions, *, made: bool = Fa
         if made or not missing:
             raise
         url = api.create_repo(repo_id, private=private, exist_ok=True)
-        return _opened(api, url.repo_id, options, made=True)
+        return _open(api, url.repo_id, private, branch, create_pr, made=True)
     if private and not info.private:
         raise SentimentError(
             f"The repository {repo_id!r} exists and is public; make it private in its settings on"
@@ -182,10 +187,10 @@ def _is_ours(name: str) -> bool:
     return any(fnmatchcase(name, p) and p.count("/") == depth for p in PUBLISHED_FILES)
 
 
-def _card(api: "HfApi", info: "ModelInfo", ours: str, options: PushOptions) -> bytes:
+def _card(api: "HfApi", info: "ModelInfo", ours: str) -> bytes:
     """The card to push: ours, with what a person wrote into the one on the Hub."""
     there = {entry.rfilename: entry for entry in info.siblings or []}
-    if CARD_FILE not in there or options.get("replace_card"):
+    if CARD_FILE not in there:
         return ours.encode()
     theirs = fetch_file(api, info.id, there[CARD_FILE], info.sha).read_bytes()
     records = []
