@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sentiment_hf.checkpoint.files import whole_folder
 from sentiment_hf.checkpoint.folder import (
     REFERENCE_FOLDER,
     REFERENCE_NAME,
@@ -63,7 +64,7 @@ def find_checkpoint(
         return REFERENCE_FOLDER
     if not str(model).strip():
         raise SentimentError("A model has a name: a folder, 'reference' or user/name on the Hub.")
-    folder = Path(model)
+    folder = whole_folder(Path(model))
     if is_checkpoint(folder):
         return folder
     name, _, named = str(model).partition("@")

@@ -103,17 +103,22 @@ def _beside(folder: Path, ending: str) -> Path:
     return folder.with_name(f".{folder.name}.{ending}")
 
 
-def recover_folder(folder: Path) -> None:
-    """Puts the old folder back if a swap was cut off between its two renames."""
+def whole_folder(folder: Path) -> Path:
+    """The folder, or the old one beside it if a swap was cut off between its two renames."""
     if os.path.exists(folder):
-        return
+        return folder
     try:
-        folder = folder.resolve()
+        old = _beside(folder.resolve(), "old")
     except (OSError, ValueError, RuntimeError):
-        return  # No name that a folder could have.
-    old = _beside(folder, "old")
-    if os.path.exists(old):
-        os.rename(old, folder)
+        return folder  # No name that a folder could have.
+    return old if os.path.exists(old) else folder
+
+
+def recover_folder(folder: Path) -> None:
+    """Puts the old folder back if a swap was cut off; to be called before writing alone."""
+    whole = whole_folder(folder)
+    if whole != folder:
+        os.rename(whole, folder.resolve())
 
 
 @contextmanager
@@ -153,7 +158,7 @@ def _link(source: Path, target: Path) -> None:
 def replaced_folder(folder: Path) -> Iterator[Path]:
     """Gives an empty folder to fill, which then takes the place of `folder`.
 
-    Killed at any moment, the old or the new folder is found again whole (`recover_folder`).
+    Killed at any moment, the old or the new folder is found again whole (`whole_folder`).
     """
     recover_folder(folder)
     folder = folder.resolve()

@@ -17,7 +17,6 @@ from torch.overrides import TorchFunctionMode
 from sentiment_hf.checkpoint.files import (
     STAGED,
     read_json,
-    recover_folder,
     write_json,
     write_tensors,
 )
@@ -63,7 +62,6 @@ _STORED_DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
 
 def is_checkpoint(folder: Path) -> bool:
-    recover_folder(folder)
     return os.path.exists(folder / CONFIG_FILE)
 
 
@@ -134,7 +132,6 @@ def write_tokenizer(folder: Path, tokenizer: Tokenizer, max_length: int | None) 
 
 def read_config(folder: Path) -> LSTMConfig:
     """Reads `config.json`; see `LSTMConfig.from_dict` for what is refused."""
-    recover_folder(folder)
     return _named(
         folder, CONFIG_FILE, lambda: LSTMConfig.from_dict(read_json(folder / CONFIG_FILE))
     )
