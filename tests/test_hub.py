@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import ANN
 from huggingface_hub import ModelCard
+from huggingface_hub.errors import RepositoryNotFoundError
 from safetensors.torch import save_file
 
 from sentiment_hf import LSTMForSequenceClassification, SentimentError, SentimentPipeline, train
@@ -478,3 +479,9 @@ def test_train_push_load_and_predict_in_separate_processes(hub, tmp_path):
     )  # fmt: skip
     trained = command("train", "ann/reviews", "--output", "d", *options, home="five")
     assert trained.returncode == 0, trained.stderr
+
+
+def test_the_cause_of_a_message_is_there_for_who_looks_into_it(hub):
+    with pytest.raises(SentimentError) as caught:
+        SentimentPipeline.from_pretrained("ann/nothing")
+    assert isinstance(caught.value.__cause__, RepositoryNotFoundError)

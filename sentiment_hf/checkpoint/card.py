@@ -47,7 +47,7 @@ def render_card(folder: Path, repo_id: str | None = None) -> str:
         raise SentimentError(
             f"{TRAINING_FILE} or {EVALUATION_FILE} in {folder} is damaged, so that no card can be"
             f" rendered from it: {type(error).__name__}, {str(error)[:80]}."
-        ) from None
+        ) from error
 
 
 def _render_card(folder: Path, repo_id: str | None) -> str:

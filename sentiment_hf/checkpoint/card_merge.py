@@ -44,7 +44,7 @@ def merged_card(ours: str, theirs: bytes, base: dict[str, Any]) -> bytes:
         reason = " ".join(str(error).split())[:120]
         raise SentimentError(
             f"The card on the Hub cannot be read ({reason}); `replace_card` replaces it."
-        ) from None
+        ) from error
     return (content.replace("\n", "\r\n") if "\r\n" in text else content).encode()
 
 

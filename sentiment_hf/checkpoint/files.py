@@ -28,11 +28,11 @@ def read_json(path: Path) -> dict[str, Any]:
         if path.stat().st_size > LARGEST_JSON_BYTES:
             raise SentimentError(f"{path} is larger than any file of its kind; it was not read.")
         values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SentimentError(f"{path.parent} has no {path.name}.") from None
+    except FileNotFoundError as error:
+        raise SentimentError(f"{path.parent} has no {path.name}.") from error
     except (OSError, ValueError, RecursionError) as error:
         reason = str(error).split("\n")[0][:120]
-        raise SentimentError(f"{path} could not be read as JSON: {reason}") from None
+        raise SentimentError(f"{path} could not be read as JSON: {reason}") from error
     if not isinstance(values, dict):
         raise SentimentError(f"{path} holds {type(values).__name__}, not a JSON object.")
     return values
@@ -68,7 +68,7 @@ def write_tensors(
         reason = str(error).rpartition("error: ")[2]
         raise SentimentError(
             f"{path.name} could not be written: {reason}.", exit_status=1
-        ) from None
+        ) from error
     os.replace(temporary, path)
 
 
@@ -81,8 +81,8 @@ def made_folder(path: str | Path) -> Path:
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise SentimentError(f"{path} leads to a file; a folder is needed there.") from None
+    except (FileExistsError, NotADirectoryError) as error:
+        raise SentimentError(f"{path} leads to a file; a folder is needed there.") from error
     return folder
 
 
@@ -96,7 +96,7 @@ def plain_path(path: Path) -> Path:
         resolved = path.resolve()
         return resolved if path.is_absolute() else Path(os.path.relpath(resolved))
     except (OSError, ValueError, RuntimeError) as error:
-        raise SentimentError(f"{str(path)!r:.200} is no usable path: {error}") from None
+        raise SentimentError(f"{str(path)!r:.200} is no usable path: {error}") from error
 
 
 def _beside(folder: Path, ending: str) -> Path:

@@ -143,7 +143,7 @@ def _named(folder: Path, name: str, read: Any) -> Any:
     except SentimentError as error:
         if str(folder) in str(error):
             raise
-        raise SentimentError(f"{folder / name}: {error}", exit_status=error.exit_status) from None
+        raise SentimentError(f"{folder / name}: {error}", exit_status=error.exit_status) from error
 
 
 def read_weights(folder: Path, config: LSTMConfig) -> dict[str, torch.Tensor]:
@@ -223,10 +223,10 @@ def read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, 
             _compare(path, expected, found)
             tensors = {name: file.get_tensor(name) for name in expected}
             checksum = (file.metadata() or {}).get(CHECKSUM_KEY)
-    except FileNotFoundError:
-        raise SentimentError(f"{path.parent} has no {path.name}.") from None
+    except FileNotFoundError as error:
+        raise SentimentError(f"{path.parent} has no {path.name}.") from error
     except (SafetensorError, OSError) as error:
-        raise SentimentError(f"{path} is damaged: {str(error)[:120]}") from None
+        raise SentimentError(f"{path} is damaged: {str(error)[:120]}") from error
     if checksum is not None and checksum != _checksum(tensors):
         raise SentimentError(f"{path} is damaged: its weights differ from their checksum.")
     for name, tensor in tensors.items():
@@ -274,7 +274,7 @@ def read_tokenizer(folder: Path, config: LSTMConfig) -> Tokenizer:
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # A panic in the library is no Exception.
-        raise SentimentError(f"{path} could not be read: {str(error)[:120]}") from None
+        raise SentimentError(f"{path} could not be read: {str(error)[:120]}") from error
 
 
 def _tokenizer_problem(content: dict[str, Any], config: LSTMConfig) -> str | None:
