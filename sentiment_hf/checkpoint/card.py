@@ -139,8 +139,7 @@ def _card_data(name: str, training: dict[str, Any], results: dict[str, Any]) -> 
         license="apache-2.0" if hub_id == HUB_IMDB else None,
         library_name="sentiment-hf",
         pipeline_tag="text-classification",
-        # The last two are those of the library's mixin: by them people find such models.
-        tags=["lstm", "sentiment-analysis", "model_hub_mixin", "pytorch_model_hub_mixin"],
+        tags=["lstm", "sentiment-analysis"],
         datasets=[hub_id] if hub_id else None,
         metrics=["accuracy", "f1"] if eval_results else None,
         model_name=name if eval_results else None,
