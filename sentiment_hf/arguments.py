@@ -1,4 +1,4 @@
-"""Arguments from Python, refused with the sentence that the command has for its options."""
+"""Arguments from Python, refused with the message that the command has for its options."""
 
 from collections.abc import Iterable, Mapping
 

@@ -14,12 +14,7 @@ from tokenizers import Tokenizer
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from sentiment_hf.checkpoint.files import (
-    STAGED,
-    read_json,
-    write_json,
-    write_tensors,
-)
+from sentiment_hf.checkpoint.files import STAGED, read_json, write_json, write_tensors
 from sentiment_hf.data.tokenization import PAD_TOKEN, UNK_TOKEN, tokenizer_config
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.model.config import LSTMConfig
@@ -132,18 +127,11 @@ def write_tokenizer(folder: Path, tokenizer: Tokenizer, max_length: int | None) 
 
 def read_config(folder: Path) -> LSTMConfig:
     """Reads `config.json`; see `LSTMConfig.from_dict` for what is refused."""
-    return _named(
-        folder, CONFIG_FILE, lambda: LSTMConfig.from_dict(read_json(folder / CONFIG_FILE))
-    )
-
-
-def _named(folder: Path, name: str, read: Any) -> Any:
+    values = read_json(folder / CONFIG_FILE)
     try:
-        return read()
+        return LSTMConfig.from_dict(values)
     except SentimentError as error:
-        if str(folder) in str(error):
-            raise
-        raise SentimentError(f"{folder / name}: {error}", exit_status=error.exit_status) from error
+        raise SentimentError(f"{folder / CONFIG_FILE}: {error}") from error
 
 
 def read_weights(folder: Path, config: LSTMConfig) -> dict[str, torch.Tensor]:

@@ -4,8 +4,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sentiment_hf.checkpoint.card import card_metadata, render_card
-from sentiment_hf.checkpoint.card_merge import merged_card
+from sentiment_hf.checkpoint.card import render_card, updated_card
 from sentiment_hf.checkpoint.download import (
     LIBRARY,
     checksum_of,
@@ -13,7 +12,6 @@ from sentiment_hf.checkpoint.download import (
     has_checksum,
     usable_token,
 )
-from sentiment_hf.checkpoint.files import read_json
 from sentiment_hf.checkpoint.folder import (
     CARD_FILE,
     EVALUATION_FILE,
@@ -187,20 +185,15 @@ def _is_ours(name: str) -> bool:
     return any(fnmatchcase(name, p) and p.count("/") == depth for p in PUBLISHED_FILES)
 
 
-def _card(api: "HfApi", info: "ModelInfo", ours: str) -> bytes:
-    """The card to push: ours, with what a person wrote into the one on the Hub."""
+def _card(api: "HfApi", info: "ModelInfo", rendered: str) -> bytes:
+    """The card to push: as rendered, with what a person wrote into the one on the Hub."""
     there = {entry.rfilename: entry for entry in info.siblings or []}
     if CARD_FILE not in there:
-        return ours.encode()
-    theirs = fetch_file(api, info.id, there[CARD_FILE], info.sha).read_bytes()
-    records = []
-    for name in (TRAINING_FILE, EVALUATION_FILE):
-        try:
-            path = fetch_file(api, info.id, there[name], info.sha) if name in there else None
-            records.append(read_json(path) if path else {})
-        except SentimentError:
-            records.append({})  # A damaged record says nothing, and is about to be replaced.
-    return merged_card(ours, theirs, card_metadata(info.id.split("/")[-1], *records))
+        return rendered.encode()
+    records = [name for name in (TRAINING_FILE, EVALUATION_FILE) if name in there]
+    for name in (*records, CARD_FILE):
+        folder = fetch_file(api, info.id, there[name], info.sha).parent
+    return updated_card(folder, info.id, rendered)
 
 
 def _check_tag(api: "HfApi", info: "ModelInfo", tag: str | None, *, is_new: bool) -> None:

@@ -36,7 +36,7 @@ def pick_dtype(name: str) -> torch.dtype:
     """The named precision.
 
     Raises:
-        SentimentError: there is none; the sentence lists them.
+        SentimentError: there is none; the message lists them.
     """
     if name not in DTYPES:
         raise SentimentError(f"There is no precision {name!r}; there are {', '.join(DTYPES)}.")
