@@ -489,7 +489,7 @@ def test_offline_as_a_variable_of_a_process(hub, bare, tmp_path):
     assert "cache" in cold.stderr
     assert cold.stderr.count("\n") == 1
     online = predict()
-    assert online.returncode == 0, online.stderr
+    assert (online.returncode, online.stderr) == (0, "")
     hub.requests.clear()
     assert predict(HF_HUB_OFFLINE="1").stdout == online.stdout
     assert not hub.requests

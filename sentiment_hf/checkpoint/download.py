@@ -3,13 +3,13 @@
 One load reads one commit, and every file is compared with the checksum that the Hub gave for it.
 """
 
-import hashlib
 import logging
 import os
 import re
-import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from sentiment_hf.checkpoint.files import whole_folder
 from sentiment_hf.checkpoint.folder import (
@@ -23,7 +23,7 @@ from sentiment_hf.version import __version__
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import RepoSibling
+    from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
 LARGEST_FILE_BYTES = 2_000_000_000
 LIBRARY: dict[str, Any] = {"library_name": "sentiment-hf", "library_version": __version__}
@@ -67,32 +67,37 @@ def find_checkpoint(
     folder = whole_folder(Path(model))
     if is_checkpoint(folder):
         return folder
-    name, _, named = str(model).partition("@")
+    repo_id, at, named = str(model).partition("@")
     if os.path.isdir(folder):
         raise SentimentError(f"The folder {model} holds no checkpoint: it has no config.json.")
-    if folder.is_absolute() or name.count("/") != 1 or name.startswith((".", "~", "/")):
+    if folder.is_absolute() or repo_id.count("/") != 1 or repo_id.startswith((".", "~", "/")):
         raise SentimentError(f"The model {str(model)!r} does not exist: there is no such folder.")
+    if at and not named:
+        raise SentimentError(f"The model {str(model)!r} has no revision after its '@'.")
+    if at and revision not in (None, named):
+        raise SentimentError(
+            f"The model {str(model)!r} names a revision, but `revision` is {revision!r}."
+        )
+    revision = named or revision
     from huggingface_hub import HfApi, constants
 
-    if "@" in str(model):
-        if not named:
-            raise SentimentError(f"The model {str(model)!r} has no revision after its '@'.")
-        if revision not in (None, named):
-            raise SentimentError(
-                f"The model {str(model)!r} names a revision, but `revision` is {revision!r}."
-            )
-        revision = named
     offline = local_files_only or constants.HF_HUB_OFFLINE
     if offline and force_download:
         raise SentimentError(
             "`force_download` asks the Hub for every file, and offline there is none."
         )
     api = HfApi(token=usable_token(token), **LIBRARY)
-    at = f" at {revision!r}" if revision else ""
-    with hub_errors(f"the model {name!r}{at}", without_hub=OFFLINE_MODELS):
+    what = f"the model {repo_id!r}" + (f" at {revision!r}" if revision else "")
+    with hub_errors(what, without_hub=OFFLINE_MODELS):
         if offline:
-            return _cached(name, files, revision, cache_dir)
-        return _download(api, name, files, revision, cache_dir, force_download)
+            return _find_cached(repo_id, files, revision, cache_dir)
+        info = api.model_info(
+            repo_id, revision=revision, files_metadata=True, timeout=HUB_TIMEOUT_SECONDS
+        )
+        _check_listed(repo_id, info, files)
+        folder = fetch_files(api, repo_id, info, files, cache_dir=cache_dir, force=force_download)
+        _remember_revision(folder, revision or constants.DEFAULT_REVISION)
+    return folder
 
 
 def model_name(model: str | Path) -> str:
@@ -107,46 +112,67 @@ def revision_of(folder: Path) -> str | None:
     return folder.name if is_snapshot else None
 
 
-def _download(
+def fetch_files(
     api: "HfApi",
     repo_id: str,
-    files: tuple[str, ...],
-    revision: str | None,
-    cache_dir: str | Path | None,
-    force: bool,
+    info: "ModelInfo",
+    names: Sequence[str],
+    *,
+    cache_dir: str | Path | None = None,
+    force: bool = False,
 ) -> Path:
-    """Fetches files of one commit and checks each against its checksum."""
-    info = api.model_info(
-        repo_id, revision=revision, files_metadata=True, timeout=HUB_TIMEOUT_SECONDS
-    )
-    listed = {sibling.rfilename: sibling for sibling in info.siblings or []}
-    _check_required(repo_id, set(listed), files)
-    for name in files:
-        if (listed[name].size or 0) > LARGEST_FILE_BYTES:
-            raise SentimentError(f"The {name} of {repo_id!r} is too large for a checkpoint.")
-    fetched = [
-        fetch_file(api, repo_id, listed[name], info.sha, cache_dir=cache_dir, force=force)
-        for name in files
-    ]
-    _remember_revision(fetched[0].parent, revision or "main", info.sha)
-    return fetched[0].parent
+    """The folder of the Hub's cache that holds these files of one commit, none of them damaged.
+
+    What is damaged, in the cache or on arrival, is fetched once more.
+
+    Args:
+        info: names the commit and lists its files with their checksums.
+        force: fetch the files though they are in the cache.
+
+    Raises:
+        SentimentError: a file is not what the Hub's checksum says.
+    """
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    checksums = {entry.rfilename: checksum_of(entry) for entry in info.siblings or []}
+    wanted = list(names)
+    if not force:
+        # The client's progress bars would show for files that are there, too.
+        with suppress(LocalEntryNotFoundError):
+            folder = _cached_folder(repo_id, info.sha, cache_dir)
+            wanted = [name for name in names if not _is_intact(folder / name, checksums[name])]
+    for again in (force, True):
+        if not wanted:
+            return folder
+        folder = Path(
+            api.snapshot_download(
+                repo_id,
+                revision=info.sha,
+                cache_dir=cache_dir,
+                allow_patterns=wanted,
+                force_download=again,
+                etag_timeout=HUB_TIMEOUT_SECONDS,
+            )
+        )
+        wanted = [name for name in wanted if not _is_intact(folder / name, checksums[name])]
+        if wanted:
+            logger.warning("%s of %s: damaged; fetching it again.", ", ".join(wanted), repo_id)
+    if wanted:
+        for name in wanted:
+            (folder / name).resolve().unlink(missing_ok=True)
+        raise SentimentError(
+            f"The {wanted[0]} of {repo_id!r} is not what the Hub says it is: its checksum differs,"
+            " twice. Nothing of it was kept.",
+            exit_status=1,
+        )
+    return folder
 
 
-def _cached(
+def _find_cached(
     repo_id: str, files: tuple[str, ...], revision: str | None, cache_dir: str | Path | None
 ) -> Path:
-    """The folder of the local cache, without a call."""
-    from huggingface_hub import snapshot_download
-
-    folder = Path(
-        snapshot_download(
-            repo_id,
-            revision=revision,
-            cache_dir=cache_dir,
-            local_files_only=True,
-            allow_patterns=list(files),
-        )
-    )
+    """The folder of the local cache that holds these files, without a call."""
+    folder = _cached_folder(repo_id, revision, cache_dir)
     for name in files:
         if not (folder / name).exists():
             raise SentimentError(
@@ -154,10 +180,7 @@ def _cached(
                 " it once with the Hub in reach.",
                 exit_status=1,
             )
-        # The cache names a file by its checksum, and links to it; where the disk has no links it
-        # keeps the file alone, of which nothing more is known.
-        checksum = (folder / name).resolve().name
-        if CHECKSUM.fullmatch(checksum) and not _is_intact(folder / name, checksum):
+        if not _is_intact(folder / name):
             raise SentimentError(
                 f"The cached {name} of {repo_id!r} is damaged; load it once with the Hub in reach.",
                 exit_status=1,
@@ -165,36 +188,18 @@ def _cached(
     return folder
 
 
-def fetch_file(
-    api: "HfApi",
-    repo_id: str,
-    entry: "RepoSibling",
-    commit: str | None,
-    *,
-    cache_dir: str | Path | None = None,
-    force: bool = False,
-) -> Path:
-    """Fetches a listed file of a commit, twice if it arrives damaged.
+def _cached_folder(repo_id: str, revision: str | None, cache_dir: str | Path | None) -> Path:
+    """The folder of a revision in the local cache; some of its files may be missing."""
+    from huggingface_hub import snapshot_download
 
-    Raises:
-        SentimentError: it is not what the Hub's checksum says.
-    """
-    name = entry.rfilename
-    for again in (force, True):
-        path = Path(
-            api.hf_hub_download(
-                repo_id, name, revision=commit, cache_dir=cache_dir, force_download=again,
-                etag_timeout=HUB_TIMEOUT_SECONDS,
-            )
-        )  # fmt: skip
-        if _is_intact(path, checksum_of(entry) or path.resolve().name):
-            return path
-        logger.warning("%s of %s arrived damaged; fetching it again.", name, repo_id)
-    path.resolve().unlink(missing_ok=True)
-    raise SentimentError(
-        f"The {name} of {repo_id!r} is not what the Hub says it is: its checksum differs, twice."
-        " Nothing of it was kept.",
-        exit_status=1,
+    return Path(
+        snapshot_download(
+            repo_id,
+            revision=revision,
+            cache_dir=cache_dir,
+            local_files_only=True,
+            allow_patterns=[],  # Otherwise the client may refuse a folder without saying why.
+        )
     )
 
 
@@ -203,36 +208,36 @@ def checksum_of(entry: "RepoSibling") -> str | None:
     return entry.lfs.sha256 if entry.lfs else entry.blob_id
 
 
-def has_checksum(content: bytes, checksum: str) -> bool:
-    if len(checksum) == 64:
-        return hashlib.sha256(content).hexdigest() == checksum
-    header = f"blob {len(content)}\0".encode()
-    return hashlib.sha1(header + content, usedforsecurity=False).hexdigest() == checksum
+def has_checksum(file: BinaryIO, checksum: str) -> bool:
+    """Whether a file has this checksum; a large one is read in pieces."""
+    from huggingface_hub.utils.sha import git_hash, sha_fileobj
+
+    found = sha_fileobj(file).hex() if len(checksum) == 64 else git_hash(file.read())
+    return found == checksum
 
 
-def _is_intact(path: Path, checksum: str) -> bool:
-    return path.exists() and has_checksum(path.read_bytes(), checksum)
+def _is_intact(path: Path, checksum: str | None = None) -> bool:
+    # The cache names a file by its checksum, and links to it; where the disk has no links it keeps
+    # the file alone, of which nothing more is known.
+    checksum = checksum or path.resolve().name
+    if not path.exists() or not CHECKSUM.fullmatch(checksum):
+        return path.exists()
+    with path.open("rb") as file:
+        return has_checksum(file, checksum)
 
 
-def _remember_revision(snapshot: Path, revision: str, commit: str | None) -> None:
+def _remember_revision(folder: Path, revision: str) -> None:
     """Notes in the cache which commit a revision was, so that it is found again offline.
 
-    The client does so only where it resolves each file by itself; the layout is the documented
-    one: `snapshots/COMMIT` beside `refs/REVISION`.
+    The client does so only where it resolves a revision itself, in a call without a timeout.
     """
-    reference = snapshot.parent.parent / "refs" / revision
-    if not commit or revision == commit:
-        return
-    try:
-        if reference.exists() and reference.read_text() == commit:
-            return
-        reference.parent.mkdir(parents=True, exist_ok=True)
-        # Several loads at once each write their own file; the last one counts.
-        with tempfile.NamedTemporaryFile("w", dir=reference.parent, delete=False) as file:
-            file.write(commit)
-        os.replace(file.name, reference)
-    except OSError:
-        return  # A cache that is only to be read serves all the same.
+    # A cache that is only to be read serves all the same; the function is not a public one.
+    with suppress(OSError, ImportError):
+        from huggingface_hub.file_download import _cache_commit_hash_for_specific_revision
+
+        _cache_commit_hash_for_specific_revision(
+            str(folder.parent.parent), revision, commit_hash=folder.name
+        )
 
 
 def usable_token(token: str | bool | None) -> str | bool | None:
@@ -252,9 +257,12 @@ def usable_token(token: str | bool | None) -> str | bool | None:
     return given
 
 
-def _check_required(repo_id: str, found: set[str], files: tuple[str, ...]) -> None:
+def _check_listed(repo_id: str, info: "ModelInfo", files: tuple[str, ...]) -> None:
+    sizes = {entry.rfilename: entry.size or 0 for entry in info.siblings or []}
     for name in files:
-        if name not in found:
-            pickles = sorted(f for f in found if f.endswith((".bin", ".pt", ".pth", ".pkl")))
+        if name not in sizes:
+            pickles = sorted(f for f in sizes if f.endswith((".bin", ".pt", ".pth", ".pkl")))
             only = f" Its {pickles[0]} is a pickle file, which is never opened." if pickles else ""
             raise SentimentError(f"The model {repo_id!r} has no {name}.{only}")
+        if sizes[name] > LARGEST_FILE_BYTES:
+            raise SentimentError(f"The {name} of {repo_id!r} is too large for a checkpoint.")

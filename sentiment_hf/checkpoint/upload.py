@@ -1,6 +1,8 @@
 """A checkpoint folder becomes a repository of the Hub: one push is one commit on a known parent."""
 
 from fnmatch import fnmatchcase
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,7 +10,7 @@ from sentiment_hf.checkpoint.card import render_card, updated_card
 from sentiment_hf.checkpoint.download import (
     LIBRARY,
     checksum_of,
-    fetch_file,
+    fetch_files,
     has_checksum,
     usable_token,
 )
@@ -82,7 +84,8 @@ def push_folder(
         changed = [
             name
             for name, content in new.items()
-            if name not in there or not has_checksum(content, checksum_of(there[name]) or "")
+            if name not in there
+            or not has_checksum(BytesIO(content), checksum_of(there[name]) or "")
         ]
         stale = [name for name in there if name not in new and _is_ours(name)]
         commit = info.sha
@@ -96,7 +99,7 @@ def push_folder(
                 ],
                 commit_message=commit_message or f"Checkpoint from sentiment-hf {__version__}",
                 revision=branch,
-                create_pr=create_pr or None,
+                create_pr=create_pr,
                 parent_commit=info.sha,
             )
             commit, address = made.oid, made.pr_url or address
@@ -141,13 +144,7 @@ def check_address(repo_id: str, token: str | bool | None = None) -> None:
 
 
 def _open(
-    api: "HfApi",
-    repo_id: str,
-    private: bool | None,
-    branch: str | None,
-    create_pr: bool,
-    *,
-    made: bool = False,
+    api: "HfApi", repo_id: str, private: bool | None, branch: str | None, create_pr: bool
 ) -> "ModelInfo":
     """What is on the branch; repository and branch are made if they do not exist.
 
@@ -155,23 +152,24 @@ def _open(
     """
     from huggingface_hub import errors
 
+    look = partial(
+        api.model_info, revision=branch, files_metadata=True, timeout=HUB_TIMEOUT_SECONDS
+    )
     try:
-        info = api.model_info(
-            repo_id, revision=branch, files_metadata=True, timeout=HUB_TIMEOUT_SECONDS
-        )
+        try:
+            info = look(repo_id)
+        except (errors.GatedRepoError, errors.RevisionNotFoundError):
+            raise
+        except errors.HfHubHTTPError as error:
+            if "/" in repo_id and not isinstance(error, errors.RepositoryNotFoundError):
+                raise
+            repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+            info = look(repo_id)
     except errors.RevisionNotFoundError:
         if create_pr:
             raise
         api.create_branch(repo_id, branch=branch or "main", exist_ok=True)
-        return _open(api, repo_id, private, branch, create_pr, made=made)
-    except errors.GatedRepoError:
-        raise
-    except errors.HfHubHTTPError as error:
-        missing = isinstance(error, errors.RepositoryNotFoundError) or "/" not in repo_id
-        if made or not missing:
-            raise
-        url = api.create_repo(repo_id, private=private, exist_ok=True)
-        return _open(api, url.repo_id, private, branch, create_pr, made=True)
+        info = look(repo_id)
     if private and not info.private:
         raise SentimentError(
             f"The repository {repo_id!r} exists and is public; make it private in its settings on"
@@ -187,13 +185,11 @@ def _is_ours(name: str) -> bool:
 
 def _card(api: "HfApi", info: "ModelInfo", rendered: str) -> bytes:
     """The card to push: as rendered, with what a person wrote into the one on the Hub."""
-    there = {entry.rfilename: entry for entry in info.siblings or []}
+    there = [entry.rfilename for entry in info.siblings or []]
     if CARD_FILE not in there:
         return rendered.encode()
-    records = [name for name in (TRAINING_FILE, EVALUATION_FILE) if name in there]
-    for name in (*records, CARD_FILE):
-        folder = fetch_file(api, info.id, there[name], info.sha).parent
-    return updated_card(folder, info.id, rendered)
+    names = [name for name in (CARD_FILE, TRAINING_FILE, EVALUATION_FILE) if name in there]
+    return updated_card(fetch_files(api, info.id, info, names), info.id, rendered)
 
 
 def _check_tag(api: "HfApi", info: "ModelInfo", tag: str | None, *, is_new: bool) -> None:
