@@ -19,6 +19,7 @@ from sentiment_hf.checkpoint.files import made_folder
 from sentiment_hf.checkpoint.folder import (
     read_config,
     read_tokenizer,
+    weights_checksum,
     write_network,
     write_tokenizer,
 )
@@ -176,12 +177,9 @@ class SentimentPipeline(Shareable):
 
     def checksum(self) -> str:
         """The sha256 of all that the answers depend on: weights, configuration, tokenizer."""
-        digest = hashlib.sha256(json.dumps(self.config.to_dict(), sort_keys=True).encode())
-        digest.update(self.tokenizer.to_str().encode())
-        for name, tensor in sorted(self.network.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.float().cpu().numpy().tobytes())
-        return digest.hexdigest()
+        weights = {name: tensor.float() for name, tensor in self.network.state_dict().items()}
+        parts = [self.config.to_dict(), self.tokenizer.to_str(), weights_checksum(weights)]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled, for other processes and for the cache of `datasets`: the content."""

@@ -135,12 +135,16 @@ def fetch_files(
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     checksums = {entry.rfilename: checksum_of(entry) for entry in info.siblings or []}
+
+    def damaged(folder: Path, names: Sequence[str]) -> list[str]:
+        return [name for name in names if not _is_intact(folder / name, checksums[name])]
+
     wanted = list(names)
     if not force:
         # The client's progress bars would show for files that are there, too.
         with suppress(LocalEntryNotFoundError):
             folder = _cached_folder(repo_id, info.sha, cache_dir)
-            wanted = [name for name in names if not _is_intact(folder / name, checksums[name])]
+            wanted = damaged(folder, names)
     for again in (force, True):
         if not wanted:
             return folder
@@ -154,18 +158,18 @@ def fetch_files(
                 etag_timeout=HUB_TIMEOUT_SECONDS,
             )
         )
-        wanted = [name for name in wanted if not _is_intact(folder / name, checksums[name])]
-        if wanted:
+        wanted = damaged(folder, wanted)
+        if wanted and not again:
             logger.warning("%s of %s: damaged; fetching it again.", ", ".join(wanted), repo_id)
-    if wanted:
-        for name in wanted:
-            (folder / name).resolve().unlink(missing_ok=True)
-        raise SentimentError(
-            f"The {wanted[0]} of {repo_id!r} is not what the Hub says it is: its checksum differs,"
-            " twice. Nothing of it was kept.",
-            exit_status=1,
-        )
-    return folder
+    if not wanted:
+        return folder
+    for name in wanted:
+        (folder / name).resolve().unlink(missing_ok=True)
+    raise SentimentError(
+        f"The {wanted[0]} of {repo_id!r} is not what the Hub says it is: its checksum differs,"
+        " twice. Nothing of it was kept.",
+        exit_status=1,
+    )
 
 
 def _find_cached(

@@ -108,15 +108,15 @@ def _write(
             )
     write_json(folder / CONFIG_FILE, {**values, "sentiment_hf_version": __version__})
     # One key alone: the order of several changes from one writing to the next.
-    write_tensors(folder / WEIGHTS_FILE, stored, {CHECKSUM_KEY: _checksum(stored)})
+    write_tensors(folder / WEIGHTS_FILE, stored, {CHECKSUM_KEY: weights_checksum(stored)})
 
 
-def _checksum(tensors: dict[str, torch.Tensor]) -> str:
+def weights_checksum(tensors: dict[str, torch.Tensor]) -> str:
     """The sha256 of all tensors: damage that leaves a file readable is noticed by it."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())
-        digest.update(tensors[name].flatten().view(torch.uint8).numpy().data)
+        digest.update(tensors[name].cpu().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -215,7 +215,7 @@ def read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, 
         raise SentimentError(f"{path.parent} has no {path.name}.") from error
     except (SafetensorError, OSError) as error:
         raise SentimentError(f"{path} is damaged: {str(error)[:120]}") from error
-    if checksum is not None and checksum != _checksum(tensors):
+    if checksum is not None and checksum != weights_checksum(tensors):
         raise SentimentError(f"{path} is damaged: its weights differ from their checksum.")
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
