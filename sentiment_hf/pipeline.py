@@ -25,7 +25,7 @@ from sentiment_hf.checkpoint.folder import (
 )
 from sentiment_hf.checkpoint.pretrained import (
     LSTMForSequenceClassification,
-    Shareable,
+    PushToHubMixin,
     read_network,
 )
 from sentiment_hf.data.tokenization import encode_texts, readable
@@ -43,7 +43,7 @@ _IMPORTED_IN = os.getpid()
 _NOT_GIVEN: Any = object()
 
 
-class SentimentPipeline(Shareable):
+class SentimentPipeline(PushToHubMixin):
     """A network with its tokenizer.
 
     Args:

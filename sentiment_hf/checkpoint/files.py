@@ -44,9 +44,20 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_bytes(text.encode("utf-8"))
-    os.replace(temporary, path)
+    with replaced_file(path) as new:
+        new.write_bytes(text.encode("utf-8"))
+
+
+@contextmanager
+def replaced_file(path: Path) -> Iterator[Path]:
+    """Gives a temporary name to write to; the file then takes the place of `path`."""
+    new = path.with_name(path.name + ".new")
+    try:
+        yield new
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+    os.replace(new, path)
 
 
 def write_tensors(
@@ -57,19 +68,17 @@ def write_tensors(
     Raises:
         SentimentError: the disk does not take it.
     """
-    temporary = path.with_name(path.name + ".new")
     try:
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        save_file(tensors, temporary, metadata=metadata)
-        temporary.chmod(mode)  # The library leaves a file that its owner alone may read.
+        with replaced_file(path) as new:
+            new.touch()
+            mode = new.stat().st_mode
+            save_file(tensors, new, metadata=metadata)
+            new.chmod(mode)  # The library leaves a file that its owner alone may read.
     except SafetensorError as error:
-        temporary.unlink(missing_ok=True)
         reason = str(error).rpartition("error: ")[2]
         raise SentimentError(
             f"{path.name} could not be written: {reason}.", exit_status=1
         ) from error
-    os.replace(temporary, path)
 
 
 def made_folder(path: str | Path) -> Path:

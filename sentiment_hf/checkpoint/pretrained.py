@@ -20,7 +20,7 @@ from sentiment_hf.model.config import LSTMConfig
 from sentiment_hf.model.network import LSTMClassifier
 
 
-class Shareable(ABC):
+class PushToHubMixin(ABC):
     """What can be saved as a checkpoint folder can be pushed to the Hub."""
 
     @abstractmethod
@@ -62,7 +62,7 @@ class Shareable(ABC):
             )
 
 
-class LSTMForSequenceClassification(LSTMClassifier, Shareable):
+class LSTMForSequenceClassification(LSTMClassifier, PushToHubMixin):
     """The network alone, without its tokenizer; `forward` is `LSTMClassifier.forward`."""
 
     @classmethod
