@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sentiment_hf.checkpoint.files import read_json, write_text
+from sentiment_hf.checkpoint.files import name_of, read_json, write_text
 from sentiment_hf.checkpoint.folder import (
     CARD_FILE,
     EVALUATION_FILE,
@@ -62,13 +62,14 @@ def _render_card(folder: Path, repo_id: str | None) -> str:
     training = _read_if_there(folder / TRAINING_FILE)
     results = _read_if_there(folder / EVALUATION_FILE)
     figures = [path.name for path in published(folder) if path.parent != folder]
-    name = repo_id.split("/")[-1] if repo_id else folder.resolve().name
+    model = repo_id or name_of(folder)
+    name = model.rsplit("/", maxsplit=1)[-1]
     data = _card_data(name, training, results)
     card = ModelCard.from_template(
         data,
         template_path=str(TEMPLATE),
         name=name,
-        model=repo_id or folder.resolve().name,
+        model=model,
         config=config,
         has_tokenizer=(folder / TOKENIZER_FILE).exists(),
         labels=" and ".join(f"`{label}`" for label in config.label_names),
@@ -168,7 +169,9 @@ def _hub_id(dataset: str | None) -> str | None:
 def _card_data(name: str, training: dict[str, Any], results: dict[str, Any]) -> "ModelCardData":
     from huggingface_hub import EvalResult, ModelCardData
 
-    hub_id = _hub_id(training.get("data", {}).get("dataset"))
+    data = training.get("data", {})
+    learnt_from = [_hub_id(one.get("dataset")) for one in data.get("datasets") or [data]]
+    from_imdb = learnt_from == [HUB_IMDB]
     evaluated = _hub_id(results.get("dataset")) or results.get("dataset")
     eval_results = [
         EvalResult(
@@ -186,12 +189,12 @@ def _card_data(name: str, training: dict[str, Any], results: dict[str, Any]) -> 
         if evaluated and results.get(metric) is not None
     ]
     return ModelCardData(
-        language="en" if hub_id == HUB_IMDB else None,
-        license="apache-2.0" if hub_id == HUB_IMDB else None,
+        language="en" if from_imdb else None,
+        license="apache-2.0" if from_imdb else None,
         library_name="sentiment-hf",
         pipeline_tag="text-classification",
         tags=["lstm", "sentiment-analysis"],
-        datasets=[hub_id] if hub_id else None,
+        datasets=[hub_id for hub_id in learnt_from if hub_id] or None,
         metrics=["accuracy", "f1"] if eval_results else None,
         model_name=name if eval_results else None,
         eval_results=eval_results or None,

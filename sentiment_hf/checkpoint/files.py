@@ -112,6 +112,14 @@ def _beside(folder: Path, ending: str) -> Path:
     return folder.with_name(f".{folder.name}.{ending}")
 
 
+def name_of(folder: Path) -> str:
+    """The name of a folder, also while `replaced_folder` lets it be filled under another one."""
+    name = folder.resolve().name
+    if name.startswith(".") and name.endswith((".new", ".old")):
+        return name[1:-4]
+    return name
+
+
 def whole_folder(folder: Path) -> Path:
     """The folder, or the old one beside it if a swap was cut off between its two renames."""
     if os.path.exists(folder):
