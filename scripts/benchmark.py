@@ -27,14 +27,13 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
-from sentiment_hf import SentimentPipeline, load_reviews
+from sentiment_hf import LSTMForSequenceClassification, SentimentPipeline, load_reviews
 from sentiment_hf.annotation import ROWS_PER_SHARD
 from sentiment_hf.checkpoint.figures import BLUE, figure
 from sentiment_hf.data.batching import Batch, EncodedRows, TrainingBatches, cut, pad_rows
 from sentiment_hf.data.loading import DEFAULT_DATASET
 from sentiment_hf.data.tokenization import encode_texts
 from sentiment_hf.model.config import LSTMConfig
-from sentiment_hf.model.network import LSTMClassifier
 from sentiment_hf.training import loop
 from sentiment_hf.training.loop import classification
 from sentiment_hf.training.presets import get_preset
@@ -363,7 +362,7 @@ def training(train: Dataset) -> list[str]:
         for length in TUTORIAL_LENGTHS
     }
     accelerator = start_accelerator(None, None)
-    network = LSTMClassifier(config)
+    network = LSTMForSequenceClassification(config)
     batches = TrainingBatches(rows, preset.batch_size, max_length=config.max_length)
     history = loop.run(
         network, [loop.Task(classification(), batches)], replace(preset.loop, epochs=2),
@@ -398,7 +397,7 @@ def training(train: Dataset) -> list[str]:
 
 
 def tutorial_rate(rows: EncodedRows, config: LSTMConfig, batch_size: int, length: int) -> float:
-    network = LSTMClassifier(config).train()
+    network = LSTMForSequenceClassification(config).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     loss_function = nn.BCEWithLogitsLoss()
     words = 0
@@ -426,7 +425,9 @@ def matrix_product_rate(device: torch.device) -> float:
     return 20 * 2 * size**3 / (time.perf_counter() - start)
 
 
-def where_the_time_goes(network: LSTMClassifier, batches: TrainingBatches) -> list[str]:
+def where_the_time_goes(
+    network: LSTMForSequenceClassification, batches: TrainingBatches
+) -> list[str]:
     """A profile of some steps, and what forward and backward cost in passes of inference."""
     some: list[Batch] = [
         batch for batch, _ in zip(batches.epoch(0), range(12), strict=False)

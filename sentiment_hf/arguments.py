@@ -1,7 +1,6 @@
-"""Arguments from Python, refused with the sentence that the command has for its options."""
+"""Arguments from Python, refused with the message that the command has for its options."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from sentiment_hf.errors import SentimentError
 
@@ -33,17 +32,6 @@ def check_rate(name: str, value: object) -> None:
         raise SentimentError(
             f"`{name}` must be a number above 0 and of a sane size, not {value!r:.60}."
         )
-
-
-def check_keywords(function: str, given: Mapping[str, Any], known: type) -> None:
-    """Refuses misspelt keywords of a function that takes the keys of a `TypedDict`.
-
-    Raises:
-        TypeError: as for any other function of Python.
-    """
-    for name in given:
-        if name not in known.__annotations__:
-            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
 
 
 def listed_texts(texts: object) -> list[str]:

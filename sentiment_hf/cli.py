@@ -154,8 +154,9 @@ def _listen(quiet: bool) -> None:
     # It reports what becomes our sentence once more, with the absolute path.
     os.environ.setdefault("DATASETS_VERBOSITY", "critical")
     if quiet or not sys.stderr.isatty():
-        # Read when `datasets` is imported, which prediction never does.
+        # Read when these are imported, which prediction from a local folder never does.
         os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
 
 @main.command()

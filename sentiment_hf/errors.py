@@ -1,4 +1,4 @@
-"""The one exception that a command turns into a sentence, and how every other one is told."""
+"""The one exception that a command turns into a message, and the messages of all others."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class SentimentError(Exception):
-    """Something the user can act on, said in one sentence.
+    """Something the user can act on, said in one line.
 
     Args:
         message: what is wrong, where, and what to do about it.
@@ -40,7 +40,7 @@ def message_and_status(error: BaseException) -> tuple[str, int]:
 
 
 def run_script(main: Callable[[], None]) -> int:
-    """Runs a script's `main` as a command runs: an error is one sentence and an exit status."""
+    """Runs a script's `main` as a command runs: an error is a message and an exit status."""
     try:
         main()
     except (Exception, KeyboardInterrupt) as error:
@@ -62,70 +62,65 @@ def hub_errors(what: str, *, without_hub: str) -> Iterator[None]:
         what: what is asked for, such as "the model 'user/name'".
         without_hub: what a user can do when the Hub is out of reach.
     """
-    from huggingface_hub import errors
-
-    def fail(reason: str, exit_status: int = 1) -> SentimentError:
-        return SentimentError(f"{what[0].upper()}{what[1:]} {reason}.", exit_status=exit_status)
-
     try:
         yield
     except SentimentError:
         raise
-    except errors.GatedRepoError:
-        raise fail(
-            "is gated: ask for access on its page, then log in with `hf auth login`"
-        ) from None
-    except errors.RevisionNotFoundError:
-        raise fail("has no such revision", 2) from None
-    except errors.RepositoryNotFoundError:
-        raise fail(
-            "does not exist, neither here nor on the Hub, or it is private and needs a valid token"
-            " (`hf auth login`)",
-            2,
-        ) from None
-    except errors.EntryNotFoundError as error:
-        if not isinstance(error, errors.LocalEntryNotFoundError):
-            raise fail(
-                "lacks a file that was just listed: it changed meanwhile, try again"
-            ) from None
-        raise fail(
-            f"is not in the local cache and the Hub cannot be reached; {without_hub}"
-        ) from None
-    except errors.HFValidationError as error:
-        raise fail(f"is no valid name: {_first_line(error)}", 2) from None
-    except errors.LocalTokenNotFoundError:
-        raise fail("needs a token: log in with `hf auth login`, or set HF_TOKEN", 2) from None
-    except errors.OfflineModeIsEnabled:
-        raise fail(f"needs the Hub, but HF_HUB_OFFLINE is set; {without_hub}") from None
-    except errors.HfHubHTTPError as error:
-        raise fail(_refusal(error)) from None
-    except OSError as error:
-        if error.errno:  # A full disk, a folder that cannot be written.
-            raise
-        raise fail(f"could not be reached ({_first_line(error)}); {without_hub}") from None
-    except RuntimeError as error:
-        # What goes wrong while a file is uploaded comes wrapped.
-        if not isinstance(error.__cause__, errors.HfHubHTTPError):
-            raise
-        raise fail(_refusal(error.__cause__)) from None
     except Exception as error:
-        if type(error).__module__.split(".")[0] not in _CLIENT_MODULES:
+        reason, exit_status = _reason_and_status(error, without_hub)
+        if reason is None:
             raise
-        # The client lets the errors of its HTTP library through, and that library changes.
-        raise fail(
-            f"could not be had: the Hub cannot be reached ({type(error).__name__}); {without_hub}"
-        ) from None
+        raise SentimentError(
+            f"{what[0].upper()}{what[1:]} {reason}.", exit_status=exit_status
+        ) from error
 
 
-_CLIENT_MODULES = {
-    "httpx",
-    "httpx2",
-    "httpcore",
-    "requests",
-    "urllib3",
-    "huggingface_hub",
-    "hf_xet",
-}
+def _reason_and_status(error: Exception, without_hub: str) -> tuple[str | None, int]:
+    """Why a call to the Hub failed and what a command ends with; None if it was not the call."""
+    from huggingface_hub import errors
+
+    first_line = _first_line(error)
+    # The first that fits counts: many of them are also an HfHubHTTPError, which is an OSError.
+    reasons = {
+        errors.GatedRepoError: "is gated: ask for access on its page, then log in with"
+        " `hf auth login`",
+        errors.RevisionNotFoundError: "has no such revision",
+        errors.RepositoryNotFoundError: "does not exist, neither here nor on the Hub, or it is"
+        " private and needs a valid token (`hf auth login`)",
+        errors.LocalEntryNotFoundError: "is not in the local cache and the Hub cannot be reached;"
+        f" {without_hub}",
+        errors.EntryNotFoundError: "lacks a file that was just listed: it changed meanwhile, try"
+        " again",
+        errors.HFValidationError: f"is no valid name: {first_line}",
+        errors.LocalTokenNotFoundError: "needs a token: log in with `hf auth login`, or set"
+        " HF_TOKEN",
+        errors.OfflineModeIsEnabled: f"needs the Hub, but HF_HUB_OFFLINE is set; {without_hub}",
+        errors.HfHubHTTPError: _refusal(error),
+    }
+    wrong_usage = (
+        errors.RevisionNotFoundError,
+        errors.RepositoryNotFoundError,
+        errors.HFValidationError,
+        errors.LocalTokenNotFoundError,
+    )
+    for kind, reason in reasons.items():
+        if isinstance(error, kind):
+            return reason, 2 if kind in wrong_usage else 1
+    if isinstance(error, OSError):
+        if error.errno:  # A full disk, a folder that cannot be written.
+            return None, 1
+        return f"could not be reached ({first_line}); {without_hub}", 1
+    # What goes wrong while a file is uploaded comes wrapped.
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, errors.HfHubHTTPError):
+        return _refusal(error.__cause__), 1
+    # The client lets the errors of its HTTP library through, and that library changes.
+    if type(error).__module__.split(".")[0] in _CLIENT_MODULES:
+        kind_name = type(error).__name__
+        return f"could not be had: the Hub cannot be reached ({kind_name}); {without_hub}", 1
+    return None, 1
+
+
+_CLIENT_MODULES = "httpx", "httpx2", "httpcore", "requests", "urllib3", "huggingface_hub", "hf_xet"
 
 
 def _refusal(error: Exception) -> str:

@@ -3,10 +3,9 @@
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,23 +14,25 @@ from torch import Tensor
 
 from sentiment_hf.arguments import check_whole, listed_texts, one_text
 from sentiment_hf.checkpoint.card import write_card
-from sentiment_hf.checkpoint.download import HubOptions, find_checkpoint
+from sentiment_hf.checkpoint.download import find_checkpoint
 from sentiment_hf.checkpoint.files import made_folder
 from sentiment_hf.checkpoint.folder import (
     read_config,
-    read_network,
     read_tokenizer,
+    weights_checksum,
     write_network,
     write_tokenizer,
 )
-from sentiment_hf.checkpoint.pretrained import LSTMForSequenceClassification
-from sentiment_hf.checkpoint.upload import PushOptions, push_folder
+from sentiment_hf.checkpoint.pretrained import (
+    LSTMForSequenceClassification,
+    PushToHubMixin,
+    read_network,
+)
 from sentiment_hf.data.tokenization import encode_texts, readable
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.model.config import LSTMConfig
 from sentiment_hf.model.device import pick_device, pick_dtype
 from sentiment_hf.model.inference import predict_logits
-from sentiment_hf.model.network import LSTMClassifier
 from sentiment_hf.reading.explanation import Explanation, explain
 from sentiment_hf.reading.layers import trace_texts
 from sentiment_hf.reading.trace import Step
@@ -42,7 +43,7 @@ _IMPORTED_IN = os.getpid()
 _NOT_GIVEN: Any = object()
 
 
-class SentimentPipeline:
+class SentimentPipeline(PushToHubMixin):
     """A network with its tokenizer.
 
     Args:
@@ -50,7 +51,7 @@ class SentimentPipeline:
         tokenizer: whose ids the network was trained on.
     """
 
-    def __init__(self, network: LSTMClassifier, tokenizer: Tokenizer) -> None:
+    def __init__(self, network: LSTMForSequenceClassification, tokenizer: Tokenizer) -> None:
         self.network = network
         self.tokenizer = tokenizer
 
@@ -70,7 +71,11 @@ class SentimentPipeline:
         *,
         device: str | None = None,
         dtype: str | None = None,
-        **options: Unpack[HubOptions],
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        force_download: bool = False,
     ) -> "SentimentPipeline":
         """Loads a checkpoint, strictly.
 
@@ -78,15 +83,22 @@ class SentimentPipeline:
             model: a checkpoint folder or a Hub id; the reference checkpoint by default.
             device: `cpu`, `cuda`, ...; the best one at hand by default.
             dtype: `float32` (the default) or `bfloat16`, which is faster where the hardware has it.
-            options: `revision`, `token`, `cache_dir`, `local_files_only`, `force_download`.
+            revision, token, cache_dir, local_files_only, force_download: as in `find_checkpoint`.
 
         Raises:
             SentimentError: a file is missing, damaged, or does not fit the others.
         """
-        folder = find_checkpoint(model, **options)
+        folder = find_checkpoint(
+            model,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            force_download=force_download,
+        )
         config = read_config(folder)
         tokenizer = read_tokenizer(folder, config)
-        network = read_network(folder, config, LSTMForSequenceClassification)
+        network = read_network(folder, config)
         network.to(pick_device(device), pick_dtype(dtype or "float32"))
         return cls(network, tokenizer)
 
@@ -96,20 +108,6 @@ class SentimentPipeline:
         write_network(folder, self.network)
         write_tokenizer(folder, self.tokenizer, self.config.max_length)
         write_card(folder)
-
-    def push_to_hub(self, repo_id: str, **options: Unpack[PushOptions]) -> str:
-        """Shares network, tokenizer and card in one commit; see `push_folder`.
-
-        A folder written by `train` holds more: its records and figures. Share that one whole with
-        `sentiment-hf push FOLDER REPO_ID`.
-
-        Returns:
-            The address of the repository or of the pull request.
-        """
-        with tempfile.TemporaryDirectory() as parent:
-            folder = Path(parent) / repo_id.rsplit("/", maxsplit=1)[-1]
-            self.save_pretrained(folder)
-            return push_folder(folder, repo_id, **options)
 
     def __call__(
         self,
@@ -179,12 +177,9 @@ class SentimentPipeline:
 
     def checksum(self) -> str:
         """The sha256 of all that the answers depend on: weights, configuration, tokenizer."""
-        digest = hashlib.sha256(json.dumps(self.config.to_dict(), sort_keys=True).encode())
-        digest.update(self.tokenizer.to_str().encode())
-        for name, tensor in sorted(self.network.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.float().cpu().numpy().tobytes())
-        return digest.hexdigest()
+        weights = {name: tensor.float() for name, tensor in self.network.state_dict().items()}
+        parts = [self.config.to_dict(), self.tokenizer.to_str(), weights_checksum(weights)]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled, for other processes and for the cache of `datasets`: the content."""

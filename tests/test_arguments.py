@@ -1,5 +1,6 @@
 """The Python API refuses what makes no sense with a sentence, before anything is written."""
 
+import inspect
 import re
 
 import pytest
@@ -130,6 +131,17 @@ def test_a_misspelt_keyword_of_the_hub_is_an_error_too(pipe, tmp_path):
         SentimentPipeline.from_pretrained("user/name", revison="main")
     with pytest.raises(TypeError, match="privat"):
         pipe.push_to_hub("user/name", privat=True)
+
+
+@pytest.mark.parametrize(
+    ("function", "names"),
+    [
+        (SentimentPipeline.from_pretrained, {"revision", "token", "cache_dir", "force_download"}),
+        (SentimentPipeline.push_to_hub, {"private", "branch", "tag", "create_pr", "replace_card"}),
+    ],
+)
+def test_help_shows_the_keywords_of_the_hub(function, names):
+    assert names <= set(inspect.signature(function).parameters)
 
 
 @pytest.mark.parametrize("name", ["", "  "])

@@ -45,7 +45,7 @@ def test_the_hub_can_read_the_metadata_and_they_round_trip(folder):
     assert yaml.safe_load(card.data.to_yaml()) == metadata(folder)
     assert card.data.library_name == "sentiment-hf"
     assert card.data.pipeline_tag == "text-classification"
-    assert {"model_hub_mixin", "pytorch_model_hub_mixin"} <= set(card.data.tags)
+    assert card.data.tags == ["lstm", "sentiment-analysis"], "a mixin's tags are for mixins"
 
 
 def test_the_model_index_holds_the_measured_figures(folder):
@@ -92,6 +92,25 @@ def test_a_card_without_an_evaluation_claims_nothing(trained):
     text = (trained / "README.md").read_text()
     assert "## Evaluation" not in text
     assert "model-index" not in metadata(trained)
+
+
+def test_the_card_that_train_writes_bears_the_name_of_the_folder(trained):
+    text = (trained / "README.md").read_text()
+    assert f"\n# {trained.name}\n" in text
+    assert text == render_card(trained)
+
+
+def test_a_card_lists_each_data_set_that_was_learnt_from(trained, tmp_path):
+    folder = tmp_path / "several"
+    shutil.copytree(trained, folder)
+    training = read_json(folder / "training.json")
+    names = ["stanfordnlp/imdb", "mine.csv", "stanfordnlp/sst2"]
+    training["data"]["dataset"] = ", ".join(names)
+    training["data"]["datasets"] = [{"dataset": name} for name in names]
+    (folder / "training.json").write_text(json.dumps(training))
+    data = ModelCard(render_card(folder)).data
+    assert data.datasets == ["stanfordnlp/imdb", "stanfordnlp/sst2"]
+    assert data.license is None, "what holds of IMDB alone is not said of others"
 
 
 def test_an_edited_card_is_told_from_a_rendered_one(trained):

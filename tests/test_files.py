@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from sentiment_hf import SentimentError
+from sentiment_hf import SentimentError, SentimentPipeline
 from sentiment_hf.checkpoint.files import read_json, recover_folder, replaced_folder, write_json
+from sentiment_hf.training.run import OutputFolder
 
 OLD = {"a": "old", "b": "old", "sub/c": "old"}
 NEW = {"a": "new", "sub/c": "new", "sub/d": "new"}
@@ -231,3 +232,16 @@ def test_a_folder_in_place_of_a_json_file_is_one_sentence(tmp_path):
     (tmp_path / "values.json").mkdir()
     with pytest.raises(SentimentError, match=r"values\.json"):
         read_json(tmp_path / "values.json")
+
+
+def test_after_a_swap_that_was_cut_off_reading_finds_the_old_folder_and_moves_nothing(
+    checkpoint, tmp_path
+):
+    expected = SentimentPipeline.from_pretrained(checkpoint)("a good film")
+    checkpoint.rename(tmp_path / ".checkpoint.old")
+    names = sorted(os.listdir(tmp_path))
+    assert SentimentPipeline.from_pretrained(checkpoint)("a good film") == expected
+    assert sorted(os.listdir(tmp_path)) == names
+    with pytest.raises(SentimentError, match="holds a checkpoint already"):
+        OutputFolder(checkpoint).is_finished(resume=False, overwrite=False)
+    assert os.listdir(tmp_path) == ["checkpoint"]

@@ -1,19 +1,23 @@
 """Sharing: what the real client does against a Hub on loopback."""
 
+import hashlib
 import os
 import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
 import torch
 from conftest import ANN
 from huggingface_hub import ModelCard
+from huggingface_hub.errors import RepositoryNotFoundError
 from safetensors.torch import save_file
 
-from sentiment_hf import LSTMForSequenceClassification, SentimentError, SentimentPipeline
+from sentiment_hf import LSTMForSequenceClassification, SentimentError, SentimentPipeline, train
+from sentiment_hf.checkpoint.download import has_checksum
 from sentiment_hf.checkpoint.upload import push_folder
 
 TEXTS = ["a good film", "not a bad film, warm and cold", "", "unknown words"]
@@ -58,12 +62,27 @@ class TestLoading:
     def test_one_load_resolves_one_commit_and_asks_for_the_configuration_once(self, hub, shared):
         hub.requests.clear()
         SentimentPipeline.from_pretrained(REPO)
-        assert len(calls(hub, "GET /api/models/")) == 1
+        _, listing = calls(hub, "GET /api/models/")
+        assert listing.path.endswith(f"/tree/{hub.head(REPO)}")
         files = calls(hub, f"/{REPO}/resolve/")
         assert {request.path.split("/resolve/")[1].split("/")[0] for request in files} == {
             hub.head(REPO)
         }
         assert len([r for r in files if r.method == "HEAD" and "config.json" in r.path]) == 1
+        hub.requests.clear()
+        SentimentPipeline.from_pretrained(REPO)
+        assert len(hub.requests) == 1, "what is in the cache is only compared with its checksum"
+
+    def test_a_large_file_is_compared_with_its_checksum_in_pieces(self, tmp_path):
+        content = bytes(50_000_000)
+        (tmp_path / "large").write_bytes(content)
+        checksum = hashlib.sha256(content).hexdigest()
+        del content
+        tracemalloc.start()
+        with (tmp_path / "large").open("rb") as file:
+            assert has_checksum(file, checksum)
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+        tracemalloc.stop()
 
     def test_a_push_in_the_middle_of_a_load_does_not_mix_two_commits(
         self, hub, shared, make_pipeline, tmp_path
@@ -141,6 +160,7 @@ class TestLoading:
         "stage",
         [
             "GET /api/models/",
+            f"GET /api/models/{REPO}/tree/",
             f"HEAD /{REPO}/resolve/.*/config.json",
             f"GET /{REPO}/resolve/.*/config.json",
             f"HEAD /{REPO}/resolve/.*/model.safetensors",
@@ -375,9 +395,17 @@ class TestPushing:
         pipe = make_pipeline()
         pipe.push_to_hub(REPO)
         assert same_answers(SentimentPipeline.from_pretrained(REPO), pipe)
-        LSTMForSequenceClassification.push_to_hub(pipe.network, "ann/network")
+        pipe.network.push_to_hub("ann/network")
         assert "tokenizer.json" not in hub.files("ann/network")
         assert LSTMForSequenceClassification.from_pretrained("ann/network")
+
+    def test_what_train_returns_pushes_itself(self, hub, easy_csv, tmp_path):
+        pipe = train(easy_csv, tmp_path / "out", epochs=1, vocab_size=30, show_progress=False)
+        pipe.network.push_to_hub("ann/network")
+        loaded = LSTMForSequenceClassification.from_pretrained("ann/network")
+        assert type(loaded) is type(pipe.network)
+        ids = torch.tensor([[2, 3, 4]])
+        assert torch.equal(loaded(ids), pipe.network(ids))
 
 
 class TestCardOnTheHub:
@@ -470,3 +498,9 @@ def test_train_push_load_and_predict_in_separate_processes(hub, tmp_path):
     )  # fmt: skip
     trained = command("train", "ann/reviews", "--output", "d", *options, home="five")
     assert trained.returncode == 0, trained.stderr
+
+
+def test_the_cause_of_a_message_is_there_for_who_looks_into_it(hub):
+    with pytest.raises(SentimentError) as caught:
+        SentimentPipeline.from_pretrained("ann/nothing")
+    assert isinstance(caught.value.__cause__, RepositoryNotFoundError)

@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, one_hot
 
 from sentiment_hf import LSTMConfig, SentimentError
+from sentiment_hf.checkpoint.pretrained import LSTMForSequenceClassification
 from sentiment_hf.data.batching import pad_rows
-from sentiment_hf.model.network import LSTMClassifier
 from sentiment_hf.training.presets import get_preset
 
 VOCAB_SIZE = 40
@@ -18,9 +18,9 @@ POOLINGS = ("last", "mean", "max", "mean_max")
 FOUR_LABELS = dict(enumerate(["bad", "poor", "good", "great"]))
 
 
-def build(seed: int = 0, **fields) -> LSTMClassifier:
+def build(seed: int = 0, **fields) -> LSTMForSequenceClassification:
     torch.manual_seed(seed)
-    network = LSTMClassifier(
+    network = LSTMForSequenceClassification(
         LSTMConfig(VOCAB_SIZE, **{"embedding_dim": 6, "hidden_size": 8} | fields)
     )
     with torch.no_grad():  # Larger than at the start, so that every word moves the logits.
@@ -57,7 +57,7 @@ def pool(states: torch.Tensor, config: LSTMConfig) -> torch.Tensor:
 
 
 @pytest.fixture(params=product((1, 2), (False, True), POOLINGS, (2, 4)), ids=str)
-def network(request) -> LSTMClassifier:
+def network(request) -> LSTMForSequenceClassification:
     layers, both, pooling, labels = request.param
     names = {"id2label": FOUR_LABELS} if labels == 4 else {}
     return build(num_layers=layers, bidirectional=both, pooling=pooling, **names)
@@ -115,7 +115,7 @@ def test_one_layer_in_two_directions_is_a_bidirectional_lstm(pooling):
     both.load_state_dict(weights | reverse)
     ids = torch.stack(texts(9, 9, 9, 9))
     expected = both(network.embedding(ids))[0]
-    torch.testing.assert_close(torch.cat(network.read(*network.embed(ids)), -1), expected)
+    torch.testing.assert_close(torch.cat(network.hidden_states(*network.embed(ids)), -1), expected)
     logits = torch.stack([network.linear(pool(row, network.config))[0] for row in expected])
     torch.testing.assert_close(network(ids), logits, atol=1e-6, rtol=0)
 
@@ -125,7 +125,7 @@ def test_one_layer_in_two_directions_is_a_bidirectional_lstm(pooling):
 def test_the_gathered_head_equals_the_head_applied_at_every_position(layers, labels):
     network = build(num_layers=layers, bidirectional=False, pooling="last", **labels)
     ids, mask = layout(rows := texts(*LENGTHS), "right", 12, padding=0)
-    everywhere = network.linear(network.read(*network.embed(ids, mask))[0])
+    everywhere = network.linear(network.hidden_states(*network.embed(ids, mask))[0])
     for number, row in enumerate(rows):
         prefixes = [network(row[None, : t + 1])[0] for t in range(len(row))]
         here = everywhere[number, : len(row)].squeeze(-1)
@@ -133,10 +133,10 @@ def test_the_gathered_head_equals_the_head_applied_at_every_position(layers, lab
 
 
 @pytest.fixture
-def article() -> LSTMClassifier:
+def article() -> LSTMForSequenceClassification:
     torch.manual_seed(0)
     config = LSTMConfig(1000, **get_preset("article").network)
-    return LSTMClassifier(config).eval()
+    return LSTMForSequenceClassification(config).eval()
 
 
 @torch.inference_mode()
@@ -163,7 +163,7 @@ def test_the_last_column_of_the_articles_grid_is_the_verdict_on_short_reviews_to
     rows = [torch.randint(2, 1000, (n,), generator=generator).numpy() for n in range(1, 200, 4)]
     x = torch.from_numpy(pad_rows(rows, 200, side="left"))
     embedded, lengths = article.embed(x)
-    grid = torch.sigmoid(article.linear(article.read(embedded, lengths)[0])).squeeze(-1)
+    grid = torch.sigmoid(article.linear(article.hidden_states(embedded, lengths)[0])).squeeze(-1)
     grid = torch.stack([row.roll(200 - int(n)) for row, n in zip(grid, lengths)])
     assert lengths.tolist() == [len(row) for row in rows]
     verdicts = article.probabilities(article(x))[:, 1]

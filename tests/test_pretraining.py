@@ -8,8 +8,8 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from sentiment_hf import SentimentError, SentimentPipeline, pretrain, train
 from sentiment_hf.checkpoint.folder import REFERENCE_FOLDER, read_config, read_encoder
+from sentiment_hf.checkpoint.pretrained import LSTMForSequenceClassification
 from sentiment_hf.data.splits import split_validation
-from sentiment_hf.model.network import LSTMClassifier
 from sentiment_hf.training.rows import texts_to_read
 
 SMALL = {"epochs": 1, "batch_size": 32, "show_progress": False}
@@ -89,7 +89,7 @@ def test_training_from_an_encoder_starts_with_its_words_and_weights(encoder, tmp
     config = read_config(encoder)
     assert pipe.config.hidden_size == config.hidden_size == 160
     assert pipe.tokenizer.get_vocab_size() == config.vocab_size
-    fresh = LSTMClassifier(config)
+    fresh = LSTMForSequenceClassification(config)
     read_encoder(encoder, fresh)
     torch.testing.assert_close(
         pipe.network.lstm.weight_ih_l0, fresh.lstm.weight_ih_l0, atol=2e-3, rtol=1e-2
@@ -108,7 +108,7 @@ def test_pretraining_goes_on_with_the_words_and_weights_of_a_model(run, tmp_path
     assert (tmp_path / "out/tokenizer.json").read_bytes() == (
         REFERENCE_FOLDER / "tokenizer.json"
     ).read_bytes()
-    fresh = LSTMClassifier(config)
+    fresh = LSTMForSequenceClassification(config)
     read_encoder(tmp_path / "out", fresh)
     assert torch.allclose(fresh.embedding.weight, reference.network.embedding.weight, atol=2e-3)
     assert torch.allclose(fresh.lstm.weight_hh_l0, reference.network.lstm.weight_hh_l0, atol=2e-3)

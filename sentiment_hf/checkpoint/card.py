@@ -1,10 +1,11 @@
 """The model card: rendered from what was measured and written down, and from nothing else."""
 
 import hashlib
+import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sentiment_hf.checkpoint.files import read_json, write_text
+from sentiment_hf.checkpoint.files import name_of, read_json, write_text
 from sentiment_hf.checkpoint.folder import (
     CARD_FILE,
     EVALUATION_FILE,
@@ -17,6 +18,11 @@ from sentiment_hf.checkpoint.folder import (
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.version import __version__
 
+if TYPE_CHECKING:
+    from huggingface_hub import ModelCardData
+
+logger = logging.getLogger(__name__)
+
 TEMPLATE = Path(__file__).parent / "card_template.md"
 IMDB_IDS = ("imdb", "stanfordnlp/imdb")
 HUB_IMDB = "stanfordnlp/imdb"
@@ -24,17 +30,16 @@ METRICS = ("accuracy", "precision", "recall", "f1", "roc_auc", "log_loss", "ece"
 HUB_METRICS = ("accuracy", "precision", "recall", "f1", "roc_auc")
 
 
-def write_card(folder: Path, repo_id: str | None = None) -> None:
-    """Renders the card of a checkpoint folder from its files.
-
-    Args:
-        repo_id: where the checkpoint lives on the Hub, if it does.
-    """
-    write_text(folder / CARD_FILE, render_card(folder, repo_id))
+def write_card(folder: Path) -> None:
+    """Renders the card of a checkpoint folder from its files."""
+    write_text(folder / CARD_FILE, render_card(folder))
 
 
 def render_card(folder: Path, repo_id: str | None = None) -> str:
     """The text of the card.
+
+    Args:
+        repo_id: where the checkpoint lives on the Hub, if it does.
 
     Raises:
         SentimentError: the configuration or a record is damaged.
@@ -47,7 +52,7 @@ def render_card(folder: Path, repo_id: str | None = None) -> str:
         raise SentimentError(
             f"{TRAINING_FILE} or {EVALUATION_FILE} in {folder} is damaged, so that no card can be"
             f" rendered from it: {type(error).__name__}, {str(error)[:80]}."
-        ) from None
+        ) from error
 
 
 def _render_card(folder: Path, repo_id: str | None) -> str:
@@ -57,13 +62,14 @@ def _render_card(folder: Path, repo_id: str | None) -> str:
     training = _read_if_there(folder / TRAINING_FILE)
     results = _read_if_there(folder / EVALUATION_FILE)
     figures = [path.name for path in published(folder) if path.parent != folder]
-    name = repo_id.split("/")[-1] if repo_id else folder.resolve().name
+    model = repo_id or name_of(folder)
+    name = model.rsplit("/", maxsplit=1)[-1]
     data = _card_data(name, training, results)
     card = ModelCard.from_template(
         data,
         template_path=str(TEMPLATE),
         name=name,
-        model=repo_id or folder.resolve().name,
+        model=model,
         config=config,
         has_tokenizer=(folder / TOKENIZER_FILE).exists(),
         labels=" and ".join(f"`{label}`" for label in config.label_names),
@@ -80,12 +86,58 @@ def _render_card(folder: Path, repo_id: str | None) -> str:
     return f"{str(card).rstrip()}\n\n{_signature(card.text)}\n"
 
 
-def card_metadata(name: str, training: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
-    """The metadata of the card that these records give; empty where they are none of ours."""
+def updated_card(there: Path, repo_id: str, new: str) -> bytes:
+    """The card of a repository, brought up to date: what a person wrote into it is kept.
+
+    Args:
+        there: a folder with the card of the repository and the records beside it.
+        new: the card that is rendered for what is pushed.
+
+    Raises:
+        SentimentError: the card of the repository cannot be read.
+    """
+    from huggingface_hub import ModelCard, ModelCardData
+
     try:
-        return _card_data(name, training, results).to_dict()
-    except Exception:
-        return {}
+        records = [
+            read_json(path) if (path := there / name).exists() else {}
+            for name in (TRAINING_FILE, EVALUATION_FILE)
+        ]
+        previous = _card_data(repo_id.rsplit("/", maxsplit=1)[-1], *records)
+    except Exception:  # Damaged records say nothing of the card, and are about to be replaced.
+        previous = ModelCardData()
+    try:
+        card, rendered = ModelCard.load(there / CARD_FILE), ModelCard(new)
+        before = card.data.to_dict()
+        update_metadata(card.data, previous, rendered.data)  # type: ignore[arg-type]
+        if is_as_rendered(card.text):
+            rendered.data = card.data
+            return str(rendered).encode()
+        logger.warning("The card on the Hub was edited by hand: its text is kept.")
+        if card.data.to_dict() == before:
+            return (there / CARD_FILE).read_bytes()
+        return str(card).encode()
+    except Exception as error:  # The YAML library, the Hub's library and Python each have theirs.
+        reason = " ".join(str(error).split())[:120]
+        raise SentimentError(
+            f"The card on the Hub cannot be read ({reason}); `replace_card` replaces it."
+        ) from error
+
+
+def update_metadata(data: "ModelCardData", previous: "ModelCardData", new: "ModelCardData") -> None:
+    """Replaces what the previous push rendered; what differs from it was written by a person."""
+    known = [*(previous.eval_results or []), *(new.eval_results or [])]
+    added = [
+        result
+        for result in data.eval_results or []
+        if not any(result.is_equal_except_value(one) for one in known)
+    ]
+    model_name = new.model_name or data.model_name
+    for key in vars(new):
+        if data.get(key) == previous.get(key):
+            data[key] = new.get(key)
+    data.eval_results = [*(new.eval_results or []), *added] or None
+    data.model_name = model_name if data.eval_results else None
 
 
 def _signature(text: str) -> str:
@@ -114,10 +166,12 @@ def _hub_id(dataset: str | None) -> str | None:
     return dataset if dataset and dataset.count("/") == 1 else None
 
 
-def _card_data(name: str, training: dict[str, Any], results: dict[str, Any]) -> Any:
+def _card_data(name: str, training: dict[str, Any], results: dict[str, Any]) -> "ModelCardData":
     from huggingface_hub import EvalResult, ModelCardData
 
-    hub_id = _hub_id(training.get("data", {}).get("dataset"))
+    data = training.get("data", {})
+    learnt_from = [_hub_id(one.get("dataset")) for one in data.get("datasets") or [data]]
+    from_imdb = learnt_from == [HUB_IMDB]
     evaluated = _hub_id(results.get("dataset")) or results.get("dataset")
     eval_results = [
         EvalResult(
@@ -135,13 +189,12 @@ def _card_data(name: str, training: dict[str, Any], results: dict[str, Any]) -> 
         if evaluated and results.get(metric) is not None
     ]
     return ModelCardData(
-        language="en" if hub_id == HUB_IMDB else None,
-        license="apache-2.0" if hub_id == HUB_IMDB else None,
+        language="en" if from_imdb else None,
+        license="apache-2.0" if from_imdb else None,
         library_name="sentiment-hf",
         pipeline_tag="text-classification",
-        # The last two are those of the library's mixin: by them people find such models.
-        tags=["lstm", "sentiment-analysis", "model_hub_mixin", "pytorch_model_hub_mixin"],
-        datasets=[hub_id] if hub_id else None,
+        tags=["lstm", "sentiment-analysis"],
+        datasets=[hub_id for hub_id in learnt_from if hub_id] or None,
         metrics=["accuracy", "f1"] if eval_results else None,
         model_name=name if eval_results else None,
         eval_results=eval_results or None,

@@ -3,15 +3,15 @@
 One load reads one commit, and every file is compared with the checksum that the Hub gave for it.
 """
 
-import hashlib
 import logging
 import os
 import re
-import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from sentiment_hf.arguments import check_keywords
+from sentiment_hf.checkpoint.files import whole_folder
 from sentiment_hf.checkpoint.folder import (
     REFERENCE_FOLDER,
     REFERENCE_NAME,
@@ -23,7 +23,7 @@ from sentiment_hf.version import __version__
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import RepoSibling
+    from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
 LARGEST_FILE_BYTES = 2_000_000_000
 LIBRARY: dict[str, Any] = {"library_name": "sentiment-hf", "library_version": __version__}
@@ -34,20 +34,15 @@ OFFLINE_MODELS = "a checkpoint folder or the built-in 'reference' works without 
 logger = logging.getLogger(__name__)
 
 
-class HubOptions(TypedDict, total=False):
-    """How a repository of the Hub is read, under the names that Hub users know."""
-
-    revision: str | None
-    token: str | bool | None
-    cache_dir: str | Path | None
-    local_files_only: bool
-    force_download: bool
-
-
 def find_checkpoint(
     model: str | Path | None = None,
     files: tuple[str, ...] = REQUIRED_FILES,
-    **options: Unpack[HubOptions],
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
 ) -> Path:
     """The folder of a MODEL: a local folder, the reference checkpoint, or a Hub repository.
 
@@ -56,34 +51,53 @@ def find_checkpoint(
     Args:
         model: a folder, `reference` (the default), or `user/name`, also `user/name@revision`.
         files: what is fetched of a repository.
-        options: `revision`, `token`, `cache_dir`, `local_files_only` and `force_download`, as
-            everywhere on the Hub.
+        revision: a branch, tag or commit of the repository.
+        token: for a private repository; by default the one that is logged in with.
+        cache_dir: where the files are kept, instead of in the Hub's own cache.
+        local_files_only: load from the cache, without a call.
+        force_download: fetch the files though they are in the cache.
 
     Raises:
         SentimentError: there is no such checkpoint, or the Hub is out of reach.
     """
     if model is None or (model == REFERENCE_NAME and not Path(model).is_dir()):
         return REFERENCE_FOLDER
-    check_keywords("from_pretrained", options, HubOptions)
     if not str(model).strip():
         raise SentimentError("A model has a name: a folder, 'reference' or user/name on the Hub.")
-    folder = Path(model)
+    folder = whole_folder(Path(model))
     if is_checkpoint(folder):
         return folder
-    name, _, revision = str(model).partition("@")
+    repo_id, at, named = str(model).partition("@")
     if os.path.isdir(folder):
         raise SentimentError(f"The folder {model} holds no checkpoint: it has no config.json.")
-    if folder.is_absolute() or name.count("/") != 1 or name.startswith((".", "~", "/")):
+    if folder.is_absolute() or repo_id.count("/") != 1 or repo_id.startswith((".", "~", "/")):
         raise SentimentError(f"The model {str(model)!r} does not exist: there is no such folder.")
-    if "@" in str(model):
-        if not revision or options.get("revision") not in (None, revision):
-            raise SentimentError(
-                f"The model {str(model)!r} names a revision, and so must nothing else do."
-                if revision
-                else f"The model {str(model)!r} has no revision after its '@'."
-            )
-        options["revision"] = revision
-    return _download(name, files, options)
+    if at and not named:
+        raise SentimentError(f"The model {str(model)!r} has no revision after its '@'.")
+    if at and revision not in (None, named):
+        raise SentimentError(
+            f"The model {str(model)!r} names a revision, but `revision` is {revision!r}."
+        )
+    revision = named or revision
+    from huggingface_hub import HfApi, constants
+
+    offline = local_files_only or constants.HF_HUB_OFFLINE
+    if offline and force_download:
+        raise SentimentError(
+            "`force_download` asks the Hub for every file, and offline there is none."
+        )
+    api = HfApi(token=usable_token(token), **LIBRARY)
+    what = f"the model {repo_id!r}" + (f" at {revision!r}" if revision else "")
+    with hub_errors(what, without_hub=OFFLINE_MODELS):
+        if offline:
+            return _find_cached(repo_id, files, revision, cache_dir)
+        info = api.model_info(
+            repo_id, revision=revision, files_metadata=True, timeout=HUB_TIMEOUT_SECONDS
+        )
+        _check_listed(repo_id, info, files)
+        folder = fetch_files(api, repo_id, info, files, cache_dir=cache_dir, force=force_download)
+        _remember_revision(folder, revision or constants.DEFAULT_REVISION)
+    return folder
 
 
 def model_name(model: str | Path) -> str:
@@ -98,51 +112,71 @@ def revision_of(folder: Path) -> str | None:
     return folder.name if is_snapshot else None
 
 
-def _download(repo_id: str, files: tuple[str, ...], options: HubOptions) -> Path:
-    """Fetches files of one commit and checks each against its checksum."""
-    from huggingface_hub import HfApi, constants
+def fetch_files(
+    api: "HfApi",
+    repo_id: str,
+    info: "ModelInfo",
+    names: Sequence[str],
+    *,
+    cache_dir: str | Path | None = None,
+    force: bool = False,
+) -> Path:
+    """The folder of the Hub's cache that holds these files of one commit, none of them damaged.
 
-    revision = options.get("revision")
-    offline = bool(options.get("local_files_only") or constants.HF_HUB_OFFLINE)
-    if offline and options.get("force_download"):
-        raise SentimentError(
-            "force_download asks the Hub for every file, and offline there is none."
+    What is damaged, in the cache or on arrival, is fetched once more.
+
+    Args:
+        info: names the commit and lists its files with their checksums.
+        force: fetch the files though they are in the cache.
+
+    Raises:
+        SentimentError: a file is not what the Hub's checksum says.
+    """
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    checksums = {entry.rfilename: checksum_of(entry) for entry in info.siblings or []}
+
+    def damaged(folder: Path, names: Sequence[str]) -> list[str]:
+        return [name for name in names if not _is_intact(folder / name, checksums[name])]
+
+    wanted = list(names)
+    if not force:
+        # The client's progress bars would show for files that are there, too.
+        with suppress(LocalEntryNotFoundError):
+            folder = _cached_folder(repo_id, info.sha, cache_dir)
+            wanted = damaged(folder, names)
+    for again in (force, True):
+        if not wanted:
+            return folder
+        folder = Path(
+            api.snapshot_download(
+                repo_id,
+                revision=info.sha,
+                cache_dir=cache_dir,
+                allow_patterns=wanted,
+                force_download=again,
+                etag_timeout=HUB_TIMEOUT_SECONDS,
+            )
         )
-    api = HfApi(token=usable_token(options.get("token")), **LIBRARY)
-    at = f" at {revision!r}" if revision else ""
-    with hub_errors(f"the model {repo_id!r}{at}", without_hub=OFFLINE_MODELS):
-        if offline:
-            return _cached(repo_id, files, options)
-        info = api.model_info(
-            repo_id, revision=revision, files_metadata=True, timeout=HUB_TIMEOUT_SECONDS
-        )
-        listed = {sibling.rfilename: sibling for sibling in info.siblings or []}
-        _check_required(repo_id, set(listed), files)
-        for name in files:
-            if (listed[name].size or 0) > LARGEST_FILE_BYTES:
-                raise SentimentError(f"The {name} of {repo_id!r} is too large for a checkpoint.")
-        force, cache_dir = bool(options.get("force_download")), options.get("cache_dir")
-        fetched = [
-            fetch_file(api, repo_id, listed[name], info.sha, cache_dir=cache_dir, force=force)
-            for name in files
-        ]
-        _remember_revision(fetched[0].parent, revision or "main", info.sha)
-    return fetched[0].parent
-
-
-def _cached(repo_id: str, files: tuple[str, ...], options: HubOptions) -> Path:
-    """The folder of the local cache, without a call."""
-    from huggingface_hub import snapshot_download
-
-    folder = Path(
-        snapshot_download(
-            repo_id,
-            revision=options.get("revision"),
-            cache_dir=options.get("cache_dir"),
-            local_files_only=True,
-            allow_patterns=list(files),
-        )
+        wanted = damaged(folder, wanted)
+        if wanted and not again:
+            logger.warning("%s of %s: damaged; fetching it again.", ", ".join(wanted), repo_id)
+    if not wanted:
+        return folder
+    for name in wanted:
+        (folder / name).resolve().unlink(missing_ok=True)
+    raise SentimentError(
+        f"The {wanted[0]} of {repo_id!r} is not what the Hub says it is: its checksum differs,"
+        " twice. Nothing of it was kept.",
+        exit_status=1,
     )
+
+
+def _find_cached(
+    repo_id: str, files: tuple[str, ...], revision: str | None, cache_dir: str | Path | None
+) -> Path:
+    """The folder of the local cache that holds these files, without a call."""
+    folder = _cached_folder(repo_id, revision, cache_dir)
     for name in files:
         if not (folder / name).exists():
             raise SentimentError(
@@ -150,10 +184,7 @@ def _cached(repo_id: str, files: tuple[str, ...], options: HubOptions) -> Path:
                 " it once with the Hub in reach.",
                 exit_status=1,
             )
-        # The cache names a file by its checksum, and links to it; where the disk has no links it
-        # keeps the file alone, of which nothing more is known.
-        checksum = (folder / name).resolve().name
-        if CHECKSUM.fullmatch(checksum) and not _is_intact(folder / name, checksum):
+        if not _is_intact(folder / name):
             raise SentimentError(
                 f"The cached {name} of {repo_id!r} is damaged; load it once with the Hub in reach.",
                 exit_status=1,
@@ -161,36 +192,18 @@ def _cached(repo_id: str, files: tuple[str, ...], options: HubOptions) -> Path:
     return folder
 
 
-def fetch_file(
-    api: "HfApi",
-    repo_id: str,
-    entry: "RepoSibling",
-    commit: str | None,
-    *,
-    cache_dir: str | Path | None = None,
-    force: bool = False,
-) -> Path:
-    """Fetches a listed file of a commit, twice if it arrives damaged.
+def _cached_folder(repo_id: str, revision: str | None, cache_dir: str | Path | None) -> Path:
+    """The folder of a revision in the local cache; some of its files may be missing."""
+    from huggingface_hub import snapshot_download
 
-    Raises:
-        SentimentError: it is not what the Hub's checksum says.
-    """
-    name = entry.rfilename
-    for again in (force, True):
-        path = Path(
-            api.hf_hub_download(
-                repo_id, name, revision=commit, cache_dir=cache_dir, force_download=again,
-                etag_timeout=HUB_TIMEOUT_SECONDS,
-            )
-        )  # fmt: skip
-        if _is_intact(path, checksum_of(entry) or path.resolve().name):
-            return path
-        logger.warning("%s of %s arrived damaged; fetching it again.", name, repo_id)
-    path.resolve().unlink(missing_ok=True)
-    raise SentimentError(
-        f"The {name} of {repo_id!r} is not what the Hub says it is: its checksum differs, twice."
-        " Nothing of it was kept.",
-        exit_status=1,
+    return Path(
+        snapshot_download(
+            repo_id,
+            revision=revision,
+            cache_dir=cache_dir,
+            local_files_only=True,
+            allow_patterns=[],  # Otherwise the client may refuse a folder without saying why.
+        )
     )
 
 
@@ -199,36 +212,36 @@ def checksum_of(entry: "RepoSibling") -> str | None:
     return entry.lfs.sha256 if entry.lfs else entry.blob_id
 
 
-def has_checksum(content: bytes, checksum: str) -> bool:
-    if len(checksum) == 64:
-        return hashlib.sha256(content).hexdigest() == checksum
-    header = f"blob {len(content)}\0".encode()
-    return hashlib.sha1(header + content, usedforsecurity=False).hexdigest() == checksum
+def has_checksum(file: BinaryIO, checksum: str) -> bool:
+    """Whether a file has this checksum; a large one is read in pieces."""
+    from huggingface_hub.utils.sha import git_hash, sha_fileobj
+
+    found = sha_fileobj(file).hex() if len(checksum) == 64 else git_hash(file.read())
+    return found == checksum
 
 
-def _is_intact(path: Path, checksum: str) -> bool:
-    return path.exists() and has_checksum(path.read_bytes(), checksum)
+def _is_intact(path: Path, checksum: str | None = None) -> bool:
+    # The cache names a file by its checksum, and links to it; where the disk has no links it keeps
+    # the file alone, of which nothing more is known.
+    checksum = checksum or path.resolve().name
+    if not path.exists() or not CHECKSUM.fullmatch(checksum):
+        return path.exists()
+    with path.open("rb") as file:
+        return has_checksum(file, checksum)
 
 
-def _remember_revision(snapshot: Path, revision: str, commit: str | None) -> None:
+def _remember_revision(folder: Path, revision: str) -> None:
     """Notes in the cache which commit a revision was, so that it is found again offline.
 
-    The client does so only where it resolves each file by itself; the layout is the documented
-    one: `snapshots/COMMIT` beside `refs/REVISION`.
+    The client does so only where it resolves a revision itself, in a call without a timeout.
     """
-    reference = snapshot.parent.parent / "refs" / revision
-    if not commit or revision == commit:
-        return
-    try:
-        if reference.exists() and reference.read_text() == commit:
-            return
-        reference.parent.mkdir(parents=True, exist_ok=True)
-        # Several loads at once each write their own file; the last one counts.
-        with tempfile.NamedTemporaryFile("w", dir=reference.parent, delete=False) as file:
-            file.write(commit)
-        os.replace(file.name, reference)
-    except OSError:
-        return  # A cache that is only to be read serves all the same.
+    # A cache that is only to be read serves all the same; the function is not a public one.
+    with suppress(OSError, ImportError):
+        from huggingface_hub.file_download import _cache_commit_hash_for_specific_revision
+
+        _cache_commit_hash_for_specific_revision(
+            str(folder.parent.parent), revision, commit_hash=folder.name
+        )
 
 
 def usable_token(token: str | bool | None) -> str | bool | None:
@@ -248,9 +261,12 @@ def usable_token(token: str | bool | None) -> str | bool | None:
     return given
 
 
-def _check_required(repo_id: str, found: set[str], files: tuple[str, ...]) -> None:
+def _check_listed(repo_id: str, info: "ModelInfo", files: tuple[str, ...]) -> None:
+    sizes = {entry.rfilename: entry.size or 0 for entry in info.siblings or []}
     for name in files:
-        if name not in found:
-            pickles = sorted(f for f in found if f.endswith((".bin", ".pt", ".pth", ".pkl")))
+        if name not in sizes:
+            pickles = sorted(f for f in sizes if f.endswith((".bin", ".pt", ".pth", ".pkl")))
             only = f" Its {pickles[0]} is a pickle file, which is never opened." if pickles else ""
             raise SentimentError(f"The model {repo_id!r} has no {name}.{only}")
+        if sizes[name] > LARGEST_FILE_BYTES:
+            raise SentimentError(f"The {name} of {repo_id!r} is too large for a checkpoint.")

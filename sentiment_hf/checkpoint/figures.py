@@ -1,11 +1,11 @@
 """The figures of a checkpoint, all in one quiet style."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sentiment_hf.checkpoint.files import replaced_file
 from sentiment_hf.checkpoint.folder import FIGURES_FOLDER
 
 if TYPE_CHECKING:
@@ -52,9 +52,8 @@ def figure(path: Path) -> Iterator["Axes"]:
         drawing, axes = pyplot.subplots()
         try:
             yield axes
-            temporary = path.with_name(path.name + ".new")
-            drawing.savefig(temporary, format="png", metadata={"Software": None})
-            os.replace(temporary, path)
+            with replaced_file(path) as new:
+                drawing.savefig(new, format="png", metadata={"Software": None})
         finally:
             pyplot.close(drawing)
 

@@ -28,11 +28,11 @@ def read_json(path: Path) -> dict[str, Any]:
         if path.stat().st_size > LARGEST_JSON_BYTES:
             raise SentimentError(f"{path} is larger than any file of its kind; it was not read.")
         values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SentimentError(f"{path.parent} has no {path.name}.") from None
+    except FileNotFoundError as error:
+        raise SentimentError(f"{path.parent} has no {path.name}.") from error
     except (OSError, ValueError, RecursionError) as error:
         reason = str(error).split("\n")[0][:120]
-        raise SentimentError(f"{path} could not be read as JSON: {reason}") from None
+        raise SentimentError(f"{path} could not be read as JSON: {reason}") from error
     if not isinstance(values, dict):
         raise SentimentError(f"{path} holds {type(values).__name__}, not a JSON object.")
     return values
@@ -44,9 +44,20 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_bytes(text.encode("utf-8"))
-    os.replace(temporary, path)
+    with replaced_file(path) as new:
+        new.write_bytes(text.encode("utf-8"))
+
+
+@contextmanager
+def replaced_file(path: Path) -> Iterator[Path]:
+    """Gives a temporary name to write to; the file then takes the place of `path`."""
+    new = path.with_name(path.name + ".new")
+    try:
+        yield new
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+    os.replace(new, path)
 
 
 def write_tensors(
@@ -57,19 +68,17 @@ def write_tensors(
     Raises:
         SentimentError: the disk does not take it.
     """
-    temporary = path.with_name(path.name + ".new")
     try:
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        save_file(tensors, temporary, metadata=metadata)
-        temporary.chmod(mode)  # The library leaves a file that its owner alone may read.
+        with replaced_file(path) as new:
+            new.touch()
+            mode = new.stat().st_mode
+            save_file(tensors, new, metadata=metadata)
+            new.chmod(mode)  # The library leaves a file that its owner alone may read.
     except SafetensorError as error:
-        temporary.unlink(missing_ok=True)
         reason = str(error).rpartition("error: ")[2]
         raise SentimentError(
             f"{path.name} could not be written: {reason}.", exit_status=1
-        ) from None
-    os.replace(temporary, path)
+        ) from error
 
 
 def made_folder(path: str | Path) -> Path:
@@ -81,8 +90,8 @@ def made_folder(path: str | Path) -> Path:
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise SentimentError(f"{path} leads to a file; a folder is needed there.") from None
+    except (FileExistsError, NotADirectoryError) as error:
+        raise SentimentError(f"{path} leads to a file; a folder is needed there.") from error
     return folder
 
 
@@ -96,24 +105,37 @@ def plain_path(path: Path) -> Path:
         resolved = path.resolve()
         return resolved if path.is_absolute() else Path(os.path.relpath(resolved))
     except (OSError, ValueError, RuntimeError) as error:
-        raise SentimentError(f"{str(path)!r:.200} is no usable path: {error}") from None
+        raise SentimentError(f"{str(path)!r:.200} is no usable path: {error}") from error
 
 
 def _beside(folder: Path, ending: str) -> Path:
     return folder.with_name(f".{folder.name}.{ending}")
 
 
-def recover_folder(folder: Path) -> None:
-    """Puts the old folder back if a swap was cut off between its two renames."""
+def name_of(folder: Path) -> str:
+    """The name of a folder, also while `replaced_folder` lets it be filled under another one."""
+    name = folder.resolve().name
+    if name.startswith(".") and name.endswith((".new", ".old")):
+        return name[1:-4]
+    return name
+
+
+def whole_folder(folder: Path) -> Path:
+    """The folder, or the old one beside it if a swap was cut off between its two renames."""
     if os.path.exists(folder):
-        return
+        return folder
     try:
-        folder = folder.resolve()
+        old = _beside(folder.resolve(), "old")
     except (OSError, ValueError, RuntimeError):
-        return  # No name that a folder could have.
-    old = _beside(folder, "old")
-    if os.path.exists(old):
-        os.rename(old, folder)
+        return folder  # No name that a folder could have.
+    return old if os.path.exists(old) else folder
+
+
+def recover_folder(folder: Path) -> None:
+    """Puts the old folder back if a swap was cut off; to be called before writing alone."""
+    whole = whole_folder(folder)
+    if whole != folder:
+        os.rename(whole, folder.resolve())
 
 
 @contextmanager
@@ -153,7 +175,7 @@ def _link(source: Path, target: Path) -> None:
 def replaced_folder(folder: Path) -> Iterator[Path]:
     """Gives an empty folder to fill, which then takes the place of `folder`.
 
-    Killed at any moment, the old or the new folder is found again whole (`recover_folder`).
+    Killed at any moment, the old or the new folder is found again whole (`whole_folder`).
     """
     recover_folder(folder)
     folder = folder.resolve()

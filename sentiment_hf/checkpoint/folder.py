@@ -3,8 +3,10 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -12,13 +14,7 @@ from tokenizers import Tokenizer
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from sentiment_hf.checkpoint.files import (
-    STAGED,
-    read_json,
-    recover_folder,
-    write_json,
-    write_tensors,
-)
+from sentiment_hf.checkpoint.files import STAGED, read_json, write_json, write_tensors
 from sentiment_hf.data.tokenization import PAD_TOKEN, UNK_TOKEN, tokenizer_config
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.model.config import LSTMConfig
@@ -59,11 +55,8 @@ NORMALIZERS = {"Sequence", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "Replace",
 PRE_TOKENIZERS = {"Sequence", "Split", "Whitespace", "WhitespaceSplit", "Punctuation", "Digits"}
 _STORED_DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
-NetworkT = TypeVar("NetworkT", bound=LSTMClassifier)
-
 
 def is_checkpoint(folder: Path) -> bool:
-    recover_folder(folder)
     return os.path.exists(folder / CONFIG_FILE)
 
 
@@ -96,8 +89,7 @@ def write_network(folder: Path, network: LSTMClassifier) -> None:
 def write_encoder(folder: Path, network: LSTMClassifier) -> None:
     """Writes a network without its head: what `pretrain` makes and `read_encoder` reads."""
     values = {**network.config.to_dict(), "architectures": [ENCODER_ARCHITECTURE]}
-    tensors = {k: v for k, v in network.state_dict().items() if not k.startswith(HEAD)}
-    _write(folder, values, tensors, network.config.dtype)
+    _write(folder, values, _without_head(network.state_dict()), network.config.dtype)
 
 
 def _write(
@@ -116,15 +108,15 @@ def _write(
             )
     write_json(folder / CONFIG_FILE, {**values, "sentiment_hf_version": __version__})
     # One key alone: the order of several changes from one writing to the next.
-    write_tensors(folder / WEIGHTS_FILE, stored, {CHECKSUM_KEY: _checksum(stored)})
+    write_tensors(folder / WEIGHTS_FILE, stored, {CHECKSUM_KEY: weights_checksum(stored)})
 
 
-def _checksum(tensors: dict[str, torch.Tensor]) -> str:
+def weights_checksum(tensors: dict[str, torch.Tensor]) -> str:
     """The sha256 of all tensors: damage that leaves a file readable is noticed by it."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())
-        digest.update(tensors[name].flatten().view(torch.uint8).numpy().data)
+        digest.update(tensors[name].cpu().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -135,25 +127,17 @@ def write_tokenizer(folder: Path, tokenizer: Tokenizer, max_length: int | None) 
 
 def read_config(folder: Path) -> LSTMConfig:
     """Reads `config.json`; see `LSTMConfig.from_dict` for what is refused."""
-    recover_folder(folder)
-    return _named(
-        folder, CONFIG_FILE, lambda: LSTMConfig.from_dict(read_json(folder / CONFIG_FILE))
-    )
-
-
-def _named(folder: Path, name: str, read: Any) -> Any:
+    values = read_json(folder / CONFIG_FILE)
     try:
-        return read()
+        return LSTMConfig.from_dict(values)
     except SentimentError as error:
-        if str(folder) in str(error):
-            raise
-        raise SentimentError(f"{folder / name}: {error}", exit_status=error.exit_status) from None
+        raise SentimentError(f"{folder / CONFIG_FILE}: {error}") from error
 
 
-def read_network(folder: Path, config: LSTMConfig, kind: type[NetworkT]) -> NetworkT:
-    """Builds the network with the weights of a folder, strictly, in float32 on the CPU.
+def read_weights(folder: Path, config: LSTMConfig) -> dict[str, torch.Tensor]:
+    """Reads the weights of a whole network, strictly, in float32 on the CPU.
 
-    The names and shapes in the weights' header are compared with the configuration before any
+    The names and shapes in the file's header are compared with the configuration before any
     memory is taken, so the memory is bounded by the size of the file.
 
     Raises:
@@ -165,14 +149,24 @@ def read_network(folder: Path, config: LSTMConfig, kind: type[NetworkT]) -> Netw
             f"{folder} holds a pretrained encoder without a head: fine-tune it with"
             " `train` and `init_from`."
         )
-    with torch.device("meta"), _Unfilled():
-        network = kind(config)
-    network.load_state_dict(_read_weights(folder, network.state_dict()), assign=True)
-    return network.eval()
+    return read_tensors(folder / WEIGHTS_FILE, _shapes(config))
 
 
-class _Unfilled(TorchFunctionMode):
-    """Leaves new weights unfilled: filling them on the device `meta` costs a second of imports."""
+def _shapes(config: LSTMConfig) -> dict[str, tuple[int, ...]]:
+    with without_weights():
+        network = LSTMClassifier(config)
+    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+
+
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """Builds a network that takes no memory, for `load_state_dict(..., assign=True)`."""
+    with torch.device("meta"), _SkipInit():
+        yield
+
+
+class _SkipInit(TorchFunctionMode):
+    """Skips `torch.nn.init`, which on the device `meta` costs a second of imports."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
@@ -193,26 +187,20 @@ def read_encoder(folder: Path, network: LSTMClassifier) -> None:
     The head comes along where the checkpoint has one of the same labels and pooling.
 
     Raises:
-        SentimentError: as in `read_network`.
+        SentimentError: as in `read_weights`.
     """
-    config = read_config(folder)
-    with torch.device("meta"), _Unfilled():
-        whole = LSTMClassifier(config).state_dict()
+    config, own = read_config(folder), network.config
+    shapes = _shapes(config)
     if is_encoder(folder):
-        whole = {name: tensor for name, tensor in whole.items() if not name.startswith(HEAD)}
-    tensors = _read_weights(folder, whole)
-    same_head = (config.label_names, config.pooling) == (
-        network.config.label_names,
-        network.config.pooling,
-    )
-    if not same_head:
-        tensors = {name: value for name, value in tensors.items() if not name.startswith(HEAD)}
+        shapes = _without_head(shapes)
+    tensors = read_tensors(folder / WEIGHTS_FILE, shapes)
+    if (config.label_names, config.pooling) != (own.label_names, own.pooling):
+        tensors = _without_head(tensors)
     network.load_state_dict(tensors, strict=False)
 
 
-def _read_weights(folder: Path, expected: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    shapes = {name: tuple(tensor.shape) for name, tensor in expected.items()}
-    return read_tensors(folder / WEIGHTS_FILE, shapes)
+def _without_head(tensors: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in tensors.items() if not name.startswith(HEAD)}
 
 
 def read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
@@ -223,11 +211,11 @@ def read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, 
             _compare(path, expected, found)
             tensors = {name: file.get_tensor(name) for name in expected}
             checksum = (file.metadata() or {}).get(CHECKSUM_KEY)
-    except FileNotFoundError:
-        raise SentimentError(f"{path.parent} has no {path.name}.") from None
+    except FileNotFoundError as error:
+        raise SentimentError(f"{path.parent} has no {path.name}.") from error
     except (SafetensorError, OSError) as error:
-        raise SentimentError(f"{path} is damaged: {str(error)[:120]}") from None
-    if checksum is not None and checksum != _checksum(tensors):
+        raise SentimentError(f"{path} is damaged: {str(error)[:120]}") from error
+    if checksum is not None and checksum != weights_checksum(tensors):
         raise SentimentError(f"{path} is damaged: its weights differ from their checksum.")
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
@@ -274,7 +262,7 @@ def read_tokenizer(folder: Path, config: LSTMConfig) -> Tokenizer:
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # A panic in the library is no Exception.
-        raise SentimentError(f"{path} could not be read: {str(error)[:120]}") from None
+        raise SentimentError(f"{path} could not be read: {str(error)[:120]}") from error
 
 
 def _tokenizer_problem(content: dict[str, Any], config: LSTMConfig) -> str | None:

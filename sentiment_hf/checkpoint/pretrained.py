@@ -1,41 +1,100 @@
 """The network with the interface of a pretrained model."""
 
 import tempfile
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Self, Unpack
 
 from sentiment_hf.checkpoint.card import write_card
-from sentiment_hf.checkpoint.download import HubOptions, find_checkpoint
+from sentiment_hf.checkpoint.download import find_checkpoint
 from sentiment_hf.checkpoint.files import made_folder
 from sentiment_hf.checkpoint.folder import (
     CONFIG_FILE,
     WEIGHTS_FILE,
     read_config,
-    read_network,
+    read_weights,
+    without_weights,
     write_network,
 )
-from sentiment_hf.checkpoint.upload import PushOptions, push_folder
+from sentiment_hf.checkpoint.upload import push_folder
+from sentiment_hf.model.config import LSTMConfig
 from sentiment_hf.model.network import LSTMClassifier
 
 
-class LSTMForSequenceClassification(LSTMClassifier):
+class PushToHubMixin(ABC):
+    """What can be saved as a checkpoint folder can be pushed to the Hub."""
+
+    @abstractmethod
+    def save_pretrained(self, folder: str | Path) -> None: ...
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        branch: str | None = None,
+        create_pr: bool = False,
+        tag: str | None = None,
+        replace_card: bool = False,
+        commit_message: str | None = None,
+        token: str | bool | None = None,
+    ) -> str:
+        """Shares what `save_pretrained` writes in one commit; the arguments are `push_folder`'s.
+
+        A folder written by `train` holds more: its records and figures. Share that one whole with
+        `sentiment-hf push FOLDER REPO_ID`.
+
+        Returns:
+            The address of the repository or of the pull request.
+        """
+        with tempfile.TemporaryDirectory() as parent:
+            folder = Path(parent) / repo_id.rsplit("/", maxsplit=1)[-1]
+            self.save_pretrained(folder)
+            return push_folder(
+                folder,
+                repo_id,
+                private=private,
+                branch=branch,
+                create_pr=create_pr,
+                tag=tag,
+                replace_card=replace_card,
+                commit_message=commit_message,
+                token=token,
+            )
+
+
+class LSTMForSequenceClassification(LSTMClassifier, PushToHubMixin):
     """The network alone, without its tokenizer; `forward` is `LSTMClassifier.forward`."""
 
     @classmethod
     def from_pretrained(
-        cls, model: str | Path | None = None, **options: Unpack[HubOptions]
-    ) -> Self:
+        cls,
+        model: str | Path | None = None,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        force_download: bool = False,
+    ) -> "LSTMForSequenceClassification":
         """Loads configuration and weights of a checkpoint, strictly, in float32 on the CPU.
 
         Args:
             model: a checkpoint folder or a Hub id; the reference checkpoint by default.
-            options: `revision`, `token`, `cache_dir`, `local_files_only`, `force_download`.
+            revision, token, cache_dir, local_files_only, force_download: as in `find_checkpoint`.
 
         Raises:
             SentimentError: a file is missing, damaged, or does not fit the other.
         """
-        folder = find_checkpoint(model, (CONFIG_FILE, WEIGHTS_FILE), **options)
-        return read_network(folder, read_config(folder), cls)
+        folder = find_checkpoint(
+            model,
+            (CONFIG_FILE, WEIGHTS_FILE),
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            force_download=force_download,
+        )
+        return read_network(folder, read_config(folder))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes `config.json`, `model.safetensors` and a card into a folder."""
@@ -43,9 +102,11 @@ class LSTMForSequenceClassification(LSTMClassifier):
         write_network(folder, self)
         write_card(folder)
 
-    def push_to_hub(self, repo_id: str, **options: Unpack[PushOptions]) -> str:
-        """Shares configuration, weights and card in one commit; see `push_folder`."""
-        with tempfile.TemporaryDirectory() as parent:
-            folder = Path(parent) / repo_id.rsplit("/", maxsplit=1)[-1]
-            self.save_pretrained(folder)
-            return push_folder(folder, repo_id, **options)
+
+def read_network(folder: Path, config: LSTMConfig) -> LSTMForSequenceClassification:
+    """The network of a checkpoint folder in evaluation mode; see `read_weights`."""
+    weights = read_weights(folder, config)
+    with without_weights():
+        network = LSTMForSequenceClassification(config)
+    network.load_state_dict(weights, assign=True)
+    return network.eval()

@@ -1,20 +1,19 @@
 """A checkpoint folder becomes a repository of the Hub: one push is one commit on a known parent."""
 
 from fnmatch import fnmatchcase
+from functools import partial
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING
 
-from sentiment_hf.arguments import check_keywords
-from sentiment_hf.checkpoint.card import card_metadata, render_card
-from sentiment_hf.checkpoint.card_merge import merged_card
+from sentiment_hf.checkpoint.card import render_card, updated_card
 from sentiment_hf.checkpoint.download import (
     LIBRARY,
     checksum_of,
-    fetch_file,
+    fetch_files,
     has_checksum,
     usable_token,
 )
-from sentiment_hf.checkpoint.files import read_json
 from sentiment_hf.checkpoint.folder import (
     CARD_FILE,
     EVALUATION_FILE,
@@ -24,11 +23,10 @@ from sentiment_hf.checkpoint.folder import (
     TRAINING_FILE,
     published,
     read_config,
-    read_network,
     read_tokenizer,
+    read_weights,
 )
 from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_errors
-from sentiment_hf.model.network import LSTMClassifier
 from sentiment_hf.version import __version__
 
 if TYPE_CHECKING:
@@ -38,19 +36,18 @@ if TYPE_CHECKING:
 WITHOUT_HUB = "the folder is whole, so push it again later"
 
 
-class PushOptions(TypedDict, total=False):
-    """How a repository of the Hub is written."""
-
-    private: bool | None
-    branch: str | None
-    create_pr: bool
-    tag: str | None
-    replace_card: bool
-    commit_message: str | None
-    token: str | bool | None
-
-
-def push_folder(folder: str | Path, repo_id: str, **options: Unpack[PushOptions]) -> str:
+def push_folder(
+    folder: str | Path,
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    branch: str | None = None,
+    create_pr: bool = False,
+    tag: str | None = None,
+    replace_card: bool = False,
+    commit_message: str | None = None,
+    token: str | bool | None = None,
+) -> str:
     """Shares a checkpoint folder in one commit and gives the address of it.
 
     Only the files of a checkpoint are sent, and those that an older push left there and this one
@@ -59,9 +56,11 @@ def push_folder(folder: str | Path, repo_id: str, **options: Unpack[PushOptions]
     pull request was made all the same makes a second one.
 
     Args:
-        options: `private`: whether a repository made by this push is private; `branch`: pushed to,
-            and made if it does not exist; `create_pr`: as a pull request, for somebody to merge;
-            `tag`: a name for the new commit; `commit_message`; `token`.
+        private: whether a repository made by this push is private.
+        branch: pushed to, and made if it does not exist.
+        create_pr: push as a pull request, for somebody to merge.
+        tag: a name for the new commit.
+        replace_card: also where a person edited it.
 
     Raises:
         SentimentError: the folder is no whole checkpoint, the Hub refuses or is out of reach, or
@@ -69,27 +68,28 @@ def push_folder(folder: str | Path, repo_id: str, **options: Unpack[PushOptions]
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
-    check_keywords("push_to_hub", options, PushOptions)
     folder = Path(folder)
     check_folder(folder)
     render_card(folder, repo_id)  # Says now what would fail when the repository is made.
-    check_address(repo_id, options.get("token"))
-    api = HfApi(token=options.get("token"), **LIBRARY)
+    check_address(repo_id, token)
+    api = HfApi(token=token, **LIBRARY)
     with hub_errors(f"the repository {repo_id!r}", without_hub=WITHOUT_HUB):
-        info = _opened(api, repo_id, options)
+        info = _open(api, repo_id, private, branch, create_pr)
         repo_id = info.id
         address = f"{api.endpoint}/{repo_id}"
+        rendered = render_card(folder, repo_id)
         new = {str(path.relative_to(folder)): path.read_bytes() for path in published(folder)}
-        new[CARD_FILE] = _card(api, info, render_card(folder, repo_id), options)
+        new[CARD_FILE] = rendered.encode() if replace_card else _card(api, info, rendered)
         there = {entry.rfilename: entry for entry in info.siblings or []}
         changed = [
             name
             for name, content in new.items()
-            if name not in there or not has_checksum(content, checksum_of(there[name]) or "")
+            if name not in there
+            or not has_checksum(BytesIO(content), checksum_of(there[name]) or "")
         ]
         stale = [name for name in there if name not in new and _is_ours(name)]
         commit = info.sha
-        _check_tag(api, info, options.get("tag"), is_new=bool(changed or stale))
+        _check_tag(api, info, tag, is_new=bool(changed or stale))
         if changed or stale:
             made = api.create_commit(
                 repo_id,
@@ -97,14 +97,13 @@ def push_folder(folder: str | Path, repo_id: str, **options: Unpack[PushOptions]
                     *(CommitOperationAdd(name, new[name]) for name in changed),
                     *(CommitOperationDelete(name) for name in stale),
                 ],
-                commit_message=options.get("commit_message")
-                or f"Checkpoint from sentiment-hf {__version__}",
-                revision=options.get("branch"),
-                create_pr=options.get("create_pr") or None,
+                commit_message=commit_message or f"Checkpoint from sentiment-hf {__version__}",
+                revision=branch,
+                create_pr=create_pr,
                 parent_commit=info.sha,
             )
             commit, address = made.oid, made.pr_url or address
-        if tag := options.get("tag"):
+        if tag:
             api.create_tag(repo_id, tag=tag, revision=commit, exist_ok=True)
     return str(address)
 
@@ -121,7 +120,7 @@ def check_folder(folder: Path) -> None:
                 f"{folder / name} is a link, which is not shared: put the file there itself."
             )
     config = read_config(folder)
-    read_network(folder, config, LSTMClassifier)
+    read_weights(folder, config)
     if (folder / TOKENIZER_FILE).exists():
         read_tokenizer(folder, config)
 
@@ -144,31 +143,33 @@ def check_address(repo_id: str, token: str | bool | None = None) -> None:
             raise OfflineModeIsEnabled
 
 
-def _opened(api: "HfApi", repo_id: str, options: PushOptions, *, made: bool = False) -> "ModelInfo":
+def _open(
+    api: "HfApi", repo_id: str, private: bool | None, branch: str | None, create_pr: bool
+) -> "ModelInfo":
     """What is on the branch; repository and branch are made if they do not exist.
 
     The first call is one that has a timeout: where the Hub does not answer, nothing is begun.
     """
     from huggingface_hub import errors
 
-    branch, private = options.get("branch"), options.get("private")
+    look = partial(
+        api.model_info, revision=branch, files_metadata=True, timeout=HUB_TIMEOUT_SECONDS
+    )
     try:
-        info = api.model_info(
-            repo_id, revision=branch, files_metadata=True, timeout=HUB_TIMEOUT_SECONDS
-        )
+        try:
+            info = look(repo_id)
+        except (errors.GatedRepoError, errors.RevisionNotFoundError):
+            raise
+        except errors.HfHubHTTPError as error:
+            if "/" in repo_id and not isinstance(error, errors.RepositoryNotFoundError):
+                raise
+            repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+            info = look(repo_id)
     except errors.RevisionNotFoundError:
-        if options.get("create_pr"):
+        if create_pr:
             raise
         api.create_branch(repo_id, branch=branch or "main", exist_ok=True)
-        return _opened(api, repo_id, options, made=made)
-    except errors.GatedRepoError:
-        raise
-    except errors.HfHubHTTPError as error:
-        missing = isinstance(error, errors.RepositoryNotFoundError) or "/" not in repo_id
-        if made or not missing:
-            raise
-        url = api.create_repo(repo_id, private=private, exist_ok=True)
-        return _opened(api, url.repo_id, options, made=True)
+        info = look(repo_id)
     if private and not info.private:
         raise SentimentError(
             f"The repository {repo_id!r} exists and is public; make it private in its settings on"
@@ -182,20 +183,13 @@ def _is_ours(name: str) -> bool:
     return any(fnmatchcase(name, p) and p.count("/") == depth for p in PUBLISHED_FILES)
 
 
-def _card(api: "HfApi", info: "ModelInfo", ours: str, options: PushOptions) -> bytes:
-    """The card to push: ours, with what a person wrote into the one on the Hub."""
-    there = {entry.rfilename: entry for entry in info.siblings or []}
-    if CARD_FILE not in there or options.get("replace_card"):
-        return ours.encode()
-    theirs = fetch_file(api, info.id, there[CARD_FILE], info.sha).read_bytes()
-    records = []
-    for name in (TRAINING_FILE, EVALUATION_FILE):
-        try:
-            path = fetch_file(api, info.id, there[name], info.sha) if name in there else None
-            records.append(read_json(path) if path else {})
-        except SentimentError:
-            records.append({})  # A damaged record says nothing, and is about to be replaced.
-    return merged_card(ours, theirs, card_metadata(info.id.split("/")[-1], *records))
+def _card(api: "HfApi", info: "ModelInfo", rendered: str) -> bytes:
+    """The card to push: as rendered, with what a person wrote into the one on the Hub."""
+    there = [entry.rfilename for entry in info.siblings or []]
+    if CARD_FILE not in there:
+        return rendered.encode()
+    names = [name for name in (CARD_FILE, TRAINING_FILE, EVALUATION_FILE) if name in there]
+    return updated_card(fetch_files(api, info.id, info, names), info.id, rendered)
 
 
 def _check_tag(api: "HfApi", info: "ModelInfo", tag: str | None, *, is_new: bool) -> None:

@@ -122,10 +122,10 @@ class LSTMConfig:
             raise SentimentError("The configuration's id2label is not an object of names.")
         try:
             arguments["id2label"] = dict(sorted((int(i), name) for i, name in id2label.items()))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError) as error:
             raise SentimentError(
                 "The configuration's id2label has a key that is no number."
-            ) from None
+            ) from error
         config = cls(**arguments)
         for name in ("num_labels", "label2id"):
             if name in values and values[name] != config.to_dict()[name]:

@@ -28,7 +28,7 @@ def pick_device(name: str | None = None) -> torch.device:
         torch.empty(0, device=device)
     except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise SentimentError(f"The device {name!r} cannot be used here: {reason}") from None
+        raise SentimentError(f"The device {name!r} cannot be used here: {reason}") from error
     return device
 
 
@@ -36,7 +36,7 @@ def pick_dtype(name: str) -> torch.dtype:
     """The named precision.
 
     Raises:
-        SentimentError: there is none; the sentence lists them.
+        SentimentError: there is none; the message lists them.
     """
     if name not in DTYPES:
         raise SentimentError(f"There is no precision {name!r}; there are {', '.join(DTYPES)}.")

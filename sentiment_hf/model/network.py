@@ -1,8 +1,8 @@
 """The network: embedding -> LSTM -> pooling -> linear.
 
-Needs torch alone. Padding is never read: rows are shifted to the left once, the
-forward direction only looks back, the backward direction reads each row reversed
-within its own length, and pooling runs over the real words.
+Needs torch alone. Padding never counts: rows are left-aligned once, the forward direction runs from
+their first word on, the backward direction over each row reversed within its own length, and the
+pooling over the real words.
 """
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sentiment_hf.model.config import LSTMConfig, Pooling
 
 
-def read_lengths(input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+def left_align(input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
     """Moves the real words of each row to its left end and counts them.
 
     Args:
@@ -30,18 +30,15 @@ def read_lengths(input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Ten
     return input_ids, lengths
 
 
-def reversal(lengths: Tensor, seq: int) -> Tensor:
-    """Positions `(batch, seq)` that reverse each row within its own length.
-
-    Reading through them twice gives the row back.
-    """
+def reversed_positions(lengths: Tensor, seq: int) -> Tensor:
+    """Positions `(batch, seq)` that reverse each row within its own length; padding stays."""
     positions = torch.arange(seq, device=lengths.device)
-    reversed_positions = lengths[:, None] - 1 - positions
-    return torch.where(reversed_positions >= 0, reversed_positions, positions)
+    mirrored = lengths[:, None] - 1 - positions
+    return torch.where(mirrored >= 0, mirrored, positions)
 
 
 def take_positions(sequence: Tensor, positions: Tensor) -> Tensor:
-    """`sequence` `(batch, seq, features)` read at `positions` `(batch, seq)`."""
+    """`sequence` `(batch, seq, features)` at `positions` `(batch, seq)`."""
     batch, seq, _ = sequence.shape
     first = torch.arange(0, batch * seq, seq, device=positions.device)
     places = (first[:, None] + positions).flatten()
@@ -86,10 +83,10 @@ class WordPooling(nn.Module):
 
 
 class LSTMClassifier(nn.Module):
-    """The network: token ids in, logits out.
+    """The forward pass: token ids in, logits out; see `LSTMForSequenceClassification`.
 
-    The backward direction is a second stack of LSTM layers that reads each row reversed
-    within its own length. With several layers the two directions stay apart, so that each
+    The backward direction is a second stack of LSTM layers over each row reversed within its own
+    length. With several layers the two directions stay apart, so that each
     is a language model's encoder (as in ELMo, Peters et al. 2018, arXiv:1802.05365).
     """
 
@@ -148,7 +145,7 @@ class LSTMClassifier(nn.Module):
         if input_ids.shape[1] == 0:
             input_ids = input_ids.new_full((len(input_ids), 1), config.pad_token_id)
             attention_mask = torch.zeros_like(input_ids)
-        input_ids, lengths = read_lengths(input_ids, attention_mask)
+        input_ids, lengths = left_align(input_ids, attention_mask)
         empty = lengths == 0
         first = input_ids[:, :1].masked_fill(empty[:, None], config.unk_token_id)
         input_ids = torch.cat([first, input_ids[:, 1:]], dim=1)
@@ -162,24 +159,24 @@ class LSTMClassifier(nn.Module):
             embedded = embedded * nn.functional.dropout(ones, config.embedding_dropout)
         return embedded, lengths
 
-    def read(self, embedded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What each direction has in mind at each word.
+    def hidden_states(self, embedded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The hidden states of the last layer, of both directions.
 
         Returns:
-            Forward states `(batch, seq, hidden_size)`, having read up to each word, and backward
-            states of the same shape, having read from the end down to it (None if there are none).
-            Rows past their length hold numbers that mean nothing.
+            Forward states `(batch, seq, hidden_size)`: at each word, of the text up to it. Backward
+            states of the same shape: at each word, of the text from its end down to it (None where
+            `bidirectional` is false). The states of padding mean nothing.
         """
         forward_states = self.lstm(embedded)[0]
         if self.backward_lstm is None:
             return forward_states, None
-        positions = reversal(lengths, embedded.shape[1])
+        positions = reversed_positions(lengths, embedded.shape[1])
         backward_states = self.backward_lstm(take_positions(embedded, positions))[0]
         return forward_states, take_positions(backward_states, positions)
 
     def classify(self, embedded: Tensor, lengths: Tensor) -> Tensor:
         """Logits from word vectors `(batch, seq, embedding_dim)` padded on the right."""
-        pooled = self.pooling(*self.read(embedded, lengths), lengths)
+        pooled = self.pooling(*self.hidden_states(embedded, lengths), lengths)
         logits = self.linear(self.dropout(pooled))
         return logits.squeeze(-1) if self.config.num_outputs == 1 else logits
 

@@ -58,10 +58,10 @@ def _explain(network: LSTMClassifier, tokenizer: Tokenizer, text: str) -> Explan
     """
     try:
         from captum.attr import FeatureAblation, IntegratedGradients
-    except ImportError:
+    except ImportError as missing:
         raise SentimentError(
             "Explaining needs captum: pip install 'sentiment-hf[explain]'."
-        ) from None
+        ) from missing
     encoding = tokenizer.encode(text, add_special_tokens=False)
     every = np.arange(max(len(encoding.ids), 1))
     kept = cut(every, network.config.max_length)

@@ -52,7 +52,7 @@ class LanguageModel(nn.Module):
         """Mean negative log-likelihood per guessed word, in nats, a scalar."""
         ids, mask = batch.input_ids, batch.attention_mask
         embedded, lengths = self.network.embed(ids, mask)
-        forward_states, backward_states = self.network.read(embedded, lengths)
+        forward_states, backward_states = self.network.hidden_states(embedded, lengths)
         both = mask[:, 1:] & mask[:, :-1]
         losses = [self._guess(self.projection, forward_states[:, :-1][both], ids[:, 1:][both])]
         if self.backward_projection is not None and backward_states is not None:
