@@ -28,7 +28,7 @@ from sentiment_hf.checkpoint.download import (
 )
 from sentiment_hf.checkpoint.files import made_folder, read_json, write_json
 from sentiment_hf.data.columns import find_text_column
-from sentiment_hf.data.loading import dataset_errors, dataset_name, open_splits
+from sentiment_hf.data.loading import DatasetSource, dataset_errors, dataset_name, open_splits
 from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_errors
 from sentiment_hf.model.device import keep_few_shapes
 from sentiment_hf.pipeline import LABEL_COLUMN, SCORE_COLUMN, SentimentPipeline
@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 
 def annotate(
-    dataset: str | Path,
+    dataset: DatasetSource,
     output: str | Path,
     *,
     model: str | Path | None = None,
@@ -86,22 +86,23 @@ def annotate(
     check_whole("rows_per_shard", rows_per_shard)
     names = None if split is None else [split]
     splits = open_splits(dataset, names, streaming=streaming, config=config, revision=revision)
-    splits = {name: _with_features(dataset, rows) for name, rows in splits.items()}
+    source = dataset_name(dataset)
+    splits = {name: _with_features(source, rows) for name, rows in splits.items()}
     features = {name: rows.features for name, rows in splits.items()}
     first = next(iter(features.values()))
     column = find_text_column(first) if text_column is None else text_column
     for kinds in features.values():
         # A column that was named holds the texts, even if it is called as labels are.
         find_text_column(kinds, column, labels=())
-    totals = {name: _count(dataset, name, rows) for name, rows in splits.items()}
+    totals = {name: _count(source, name, rows) for name, rows in splits.items()}
     if not sum(totals.values()):
-        raise SentimentError(f"The data set {dataset} has no rows.")
+        raise SentimentError(f"The data set {source} has no rows.")
     checkpoint = find_checkpoint(model)
     keep_few_shapes()
     pipe = SentimentPipeline.from_pretrained(checkpoint, device=device, dtype=dtype)
     schemas = {name: labelled_features(pipe, features[name]).arrow_schema for name in splits}
     identity = {
-        "dataset": dataset_name(dataset),
+        "dataset": source,
         "config": config,
         "revision": revision,
         "rows": totals,
@@ -121,7 +122,7 @@ def annotate(
     written.resume()
     for name, rows in splits.items():
         own = rows_of_part(totals[name], shard_index, num_shards)
-        tables = _tables(dataset, rows, own, totals[name], rows_per_shard)
+        tables = _tables(source, rows, own, totals[name], rows_per_shard)
         with tqdm(
             total=len(own), desc=f"Annotating {name}", unit="row", dynamic_ncols=True,
             disable=None if show_progress else True,
@@ -167,13 +168,13 @@ def labelled_table(
     return table.append_column(LABEL_COLUMN, ids).append_column(SCORE_COLUMN, scores)
 
 
-def _with_features(dataset: str | Path, rows: Rows) -> Rows:
+def _with_features(source: str, rows: Rows) -> Rows:
     """The rows with the types of their columns, which a stream of files may not name."""
     if isinstance(rows, Dataset):
         return rows
     features = rows.features
     if features is None:
-        with dataset_errors(dataset):
+        with dataset_errors(source):
             found = rows._resolve_features().features
         # A column of which the first rows are null may hold texts further on.
         null, text = Value("null"), Value("string")
@@ -181,19 +182,17 @@ def _with_features(dataset: str | Path, rows: Rows) -> Rows:
     return rows.cast(features)
 
 
-def _count(dataset: str | Path, name: str, rows: Rows) -> int:
+def _count(source: str, name: str, rows: Rows) -> int:
     if isinstance(rows, Dataset):
         return len(rows)
     described = (rows.info.splits or {}).get(name)
     if described and described.num_examples:
         return described.num_examples
-    with dataset_errors(dataset):
+    with dataset_errors(source):
         return sum(table.num_rows for table in rows.with_format("arrow").iter(ROWS_AT_ONCE))
 
 
-def _tables(
-    dataset: str | Path, rows: Rows, own: range, total: int, size: int
-) -> Iterator[pa.Table]:
+def _tables(source: str, rows: Rows, own: range, total: int, size: int) -> Iterator[pa.Table]:
     """The rows of a part as Arrow tables of `size` rows, the last one shorter."""
     if isinstance(rows, Dataset):
         rows = rows.select(own)
@@ -201,7 +200,7 @@ def _tables(
         # The last part looks whether more rows come than the card says.
         rows = rows.skip(own.start) if own.stop == total else rows.skip(own.start).take(len(own))
     count = 0
-    with dataset_errors(dataset):
+    with dataset_errors(source):
         for table in rows.with_format("arrow").iter(size):
             count += table.num_rows
             if count > len(own):
@@ -209,7 +208,7 @@ def _tables(
             yield table
     if count != len(own):
         raise SentimentError(
-            f"The data set {dataset} has {'more' if count > len(own) else 'fewer'} rows than its"
+            f"The data set {source} has {'more' if count > len(own) else 'fewer'} rows than its"
             " card says (num_examples); correct the card or take it away."
         )
 

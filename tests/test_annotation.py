@@ -19,8 +19,8 @@ from datasets import (
     load_dataset,
 )
 
-from sentiment_hf import SentimentPipeline
-from sentiment_hf.annotation import rows_of_part
+from sentiment_hf import SentimentError, SentimentPipeline
+from sentiment_hf.annotation import annotate, rows_of_part
 
 WORDS = ["good", "bad", "warm", "cold", "film", "not", "and", "unheard"]
 
@@ -94,6 +94,15 @@ def test_all_columns_stay_and_two_are_added(labelled, rows, checkpoint, tmp_path
                 answer = pipe(row["body"])[0]
                 assert pipe.config.label_names[row["predicted_label"]] == answer["label"]
                 assert row["predicted_score"] == pytest.approx(answer["score"], abs=1e-6)
+
+
+def test_a_data_set_in_memory_is_annotated_and_resumed(checkpoint, tmp_path):
+    rows = Dataset.from_dict({"text": ["good", None, "bad film"]})
+    for _ in range(2):
+        annotate(rows, tmp_path / "out", model=checkpoint, show_progress=False)
+    assert list(read(tmp_path / "out")["train"]["text"]) == ["good", None, "bad film"]
+    with pytest.raises(SentimentError, match="no longer"):
+        annotate(rows.select([2, 1, 0]), tmp_path / "out", model=checkpoint)
 
 
 def test_one_split_alone(labelled, tmp_path):
