@@ -118,13 +118,13 @@ def read_review(pipe: SentimentPipeline, text: str) -> tuple[dict[str, float] | 
     if not text.strip():
         return None, render_fragment(notes=["There is nothing to read yet."])
     answers = pipe(text, top_k=None)
-    best, names = answers[0]["label"], pipe.label_names
-    labels = (names[0], names[1]) if len(names) == 2 else (f"not {best}", best)
     ids = np.array(pipe.tokenizer.encode(text, add_special_tokens=False).ids or [UNK_ID])
     kept = cut(ids, pipe.config.max_length)
     explanation, missing = _explain(pipe, text, len(kept))
-    shown = TextInspection(text, best, answers[0]["score"], pipe.trajectory(text), explanation)
-    fragment = render_fragment(shown, pipe.trace([text]), labels, _notes(ids, kept), missing)
+    label, score = answers[0]["label"], answers[0]["score"]
+    shown = TextInspection(text, label, score, pipe.trajectory(text), explanation)
+    labels, notes = shown.sides(pipe.label_names), _notes(ids, kept)
+    fragment = render_fragment(shown, pipe.trace([text]), labels, notes, missing)
     return {answer["label"]: answer["score"] for answer in answers}, fragment
 
 

@@ -41,11 +41,6 @@ class Inspection:
             "texts": [text.to_dict() for text in self.texts],
         }
 
-    def sides(self, text: TextInspection) -> tuple[str, str]:
-        """What probability 0 of a trajectory stands for, and the label that 1 stands for."""
-        first, second = self.label_names[0], self.label_names[1]
-        return (first, second) if len(self.label_names) == 2 else (f"not {text.label}", text.label)
-
 
 def inspect(
     texts: Sequence[str] = (),
@@ -127,11 +122,11 @@ def inspect(
     inspection = Inspection(pipe.trace(chosen, labels), inspected, pipe.label_names)
     if html is not None:
         html.parent.mkdir(parents=True, exist_ok=True)
-        shown = [(text, inspection.sides(text)[1]) for text in inspected]
+        shown = [(text, text.sides(pipe.label_names)[1]) for text in inspected]
         write_text(html, render_page(shown, inspection.steps))
     if png is not None:
         values = [point.probability for point in inspected[0].trajectory]
-        draw_trajectory(png, values, inspection.sides(inspected[0])[1])
+        draw_trajectory(png, values, inspected[0].sides(pipe.label_names)[1])
     return inspection
 
 
@@ -155,7 +150,7 @@ def render(inspection: Inspection, *, colour: bool) -> str:
     parts = [render_steps(inspection.steps)]
     for text in inspection.texts:
         if text.trajectory:
-            sides = inspection.sides(text)
+            sides = text.sides(inspection.label_names)
             parts.append(render_trajectory(text.trajectory, sides, colour=colour))
         if text.explanation:
             parts.append(render_explanation(text.explanation))

@@ -42,6 +42,11 @@ class TextInspection:
             values["explanation"] = self.explanation.to_dict()
         return values
 
+    def sides(self, label_names: Sequence[str]) -> tuple[str, str]:
+        """What probability 0 of the trajectory stands for, and the label that 1 stands for."""
+        first, second, *more = label_names
+        return (f"not {self.label}", self.label) if more else (first, second)
+
     @property
     def line(self) -> str:
         """The points of the trajectory in a drawing of 100 by 100; a single one is drawn level."""
@@ -118,7 +123,7 @@ def render_fragment(
 
     Args:
         text: None leaves only the notes.
-        labels: the label that probability 0 of the trajectory speaks for, and the one for 1.
+        labels: the `sides` of the text.
         notes: what one has to know about the text.
         missing: why there is no explanation.
     """

@@ -13,7 +13,6 @@ from sentiment_hf.model.network import LSTMClassifier
 from sentiment_hf.reading.trace import (
     NUMBERS_SHOWN,
     ROWS_SHOWN,
-    Call,
     Step,
     evaluation_mode,
     make_step,
@@ -21,6 +20,12 @@ from sentiment_hf.reading.trace import (
 )
 
 BATCH, SEQUENCE, EMBEDDING, HIDDEN = "batch", "sequence", "embedding", "hidden"
+POOLING = {
+    "last": "The state after the last word of each direction.",
+    "mean": "The mean of the states over the real words.",
+    "max": "The largest value of each feature over the real words.",
+    "mean_max": "The mean and the largest value of each feature over the real words.",
+}
 
 
 def trace_texts(
@@ -65,8 +70,18 @@ def trace_texts(
         final = _final_states(network.backward_lstm, calls["backward_lstm"].inputs[0], lengths)
         steps += _lstm(network, "backward_lstm", states[1], final, end)
     if as_grid:
-        return steps + _grid_head(network, shown(states[0]))
-    return steps + _head(network, calls["pooling"])
+        grid = shown(states[0])
+        flat = grid.reshape(-1, grid.shape[2])
+        what = "All positions of all reviews in one row."
+        first = make_step(
+            "flattened", what, flat,
+            input_shape=tuple(grid.shape), axes=("position", HIDDEN), from_the_end=0,
+        )  # fmt: skip
+        return [*steps, first, *_head(network, flat, tuple(grid.shape[:2]))]
+    pooled, axes = calls["pooling"].outputs[0], (BATCH, "features")
+    what, shape = POOLING[config.pooling], tuple(states[0].shape)
+    first = make_step("pooling", what, pooled, input_shape=shape, axes=axes)
+    return [*steps, first, *_head(network, pooled)]
 
 
 def _words(tokenizer: Tokenizer, texts: Sequence[str]) -> Step:
@@ -153,94 +168,62 @@ def _right_aligned(sequence: Tensor, lengths: Tensor, width: int) -> Tensor:
 
 
 @torch.inference_mode()
-def _grid_head(network: LSTMClassifier, states: Tensor) -> list[Step]:
-    """The article's last steps: the head at every position, the verdict in the last column."""
-    batch, width, hidden = states.shape
-    flat = states.reshape(-1, hidden)
-    logits, probabilities = _classify(network, flat)
-    two = network.config.num_labels == 2
-    shown = probabilities[:, 1:] if two else probabilities
-    grid = shown.reshape(batch, width) if two else shown.reshape(batch, width, -1)
-    positions, label = "position", () if two else ("label",)
-    return [
-        make_step(
-            "flattened", "All positions of all reviews in one row.", flat,
-            input_shape=(batch, width, hidden), axes=(positions, HIDDEN), from_the_end=0,
-        ),
-        make_step(
-            "linear", "The fully connected layer: each state becomes one number a label.", logits,
-            input_shape=tuple(flat.shape), axes=(positions, "output"), from_the_end=0,
-            parameters=_count_parameters(network.linear),
-        ),
-        make_step(
-            *_squeeze(network), shown,
-            input_shape=tuple(logits.shape), axes=(positions, "probability"), from_the_end=0,
-        ),
-        make_step(
-            "reshaped", "Back to one row a review: the answer after each word.", grid,
-            input_shape=tuple(shown.shape), axes=(BATCH, SEQUENCE, *label), from_the_end=1,
-        ),
-        _verdict(network, grid, grid[:, -1]),
-    ]  # fmt: skip
+def _head(
+    network: LSTMClassifier, features: Tensor, grid: tuple[int, ...] | None = None
+) -> list[Step]:
+    """The linear layer, the probabilities and the verdict.
 
-
-@torch.inference_mode()
-def _head(network: LSTMClassifier, call: Call) -> list[Step]:
-    """Pooling, the linear layer and the probabilities of a network that is not the article's."""
-    pooled = call.outputs[0]
-    logits, probabilities = _classify(network, pooled)
-    pooling = {
-        "last": "The state after the last word of each direction.",
-        "mean": "The mean of the states over the real words.",
-        "max": "The largest value of each feature over the real words.",
-        "mean_max": "The mean and the largest value of each feature over the real words.",
-    }
-    return [
-        make_step(
-            "pooling", pooling[network.config.pooling], pooled,
-            input_shape=tuple(call.inputs[0].shape), axes=(BATCH, "features"),
-        ),
-        make_step(
-            "linear", "The fully connected layer: the features become one number a label.", logits,
-            input_shape=tuple(pooled.shape), axes=(BATCH, "output"),
-            parameters=_count_parameters(network.linear),
-        ),
-        make_step(
-            *_squeeze(network), probabilities,
-            input_shape=tuple(logits.shape), axes=(BATCH, "label"),
-        ),
-        _verdict(
-            network, probabilities,
-            probabilities[:, 1] if network.config.num_labels == 2 else probabilities,
-        ),
-    ]  # fmt: skip
-
-
-def _classify(network: LSTMClassifier, features: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits `(n, num_outputs)` and probabilities `(n, num_labels)` of features."""
+    Args:
+        features: `(batch, features)`, or all positions of the article's grid `(batch, sequence)`
+            in one row: its verdict stands in the last column.
+    """
     logits = network.linear(features)
     squeezed = logits.squeeze(-1) if network.config.num_outputs == 1 else logits
-    return logits, network.probabilities(squeezed)
+    probabilities = network.probabilities(squeezed)
+    two = network.config.num_labels == 2
+    if grid is None:
+        axis, what, kind, end = BATCH, "the features become", "label", None
+        answers, verdict = probabilities, probabilities[:, 1] if two else probabilities
+    else:
+        axis, what, kind, end = "position", "each state becomes", "probability", 0
+        probabilities = probabilities[:, 1:] if two else probabilities
+        answers = probabilities.reshape(grid if two else (*grid, -1))
+        verdict = answers[:, -1]
+    steps = [
+        make_step(
+            "linear", f"The fully connected layer: {what} one number a label.", logits,
+            input_shape=tuple(features.shape), axes=(axis, "output"), from_the_end=end,
+            parameters=_count_parameters(network.linear),
+        ),
+        make_step(
+            "sigmoid" if two else "softmax", _squeezing(network.config.temperature), probabilities,
+            input_shape=tuple(logits.shape), axes=(axis, kind), from_the_end=end,
+        ),
+        make_step(
+            "reshaped", "Back to one row a review: the answer after each word.", answers,
+            input_shape=tuple(probabilities.shape),
+            axes=(BATCH, SEQUENCE, "label")[: answers.ndim], from_the_end=1,
+        ),
+        make_step(
+            "verdict", _verdict(network.config.label_names), verdict,
+            input_shape=tuple(answers.shape), axes=(BATCH, "label")[: verdict.ndim],
+        ),
+    ]  # fmt: skip
+    return steps if grid else [step for step in steps if step.name != "reshaped"]
 
 
 def _count_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _squeeze(network: LSTMClassifier) -> tuple[str, str]:
-    """Name and purpose of the step from logits to probabilities."""
-    config = network.config
-    name = "sigmoid" if config.num_labels == 2 else "softmax"
-    what = "numbers between 0 and 1 that can be read as probabilities."
-    if config.temperature != 1:
-        what = f"divided by the temperature {config.temperature:g}, then squeezed: {what}"
-    return name, what.capitalize()
+def _squeezing(temperature: float) -> str:
+    first = (
+        "" if temperature == 1 else f"divided by the temperature {temperature:g}, then squeezed: "
+    )
+    return f"{first}numbers between 0 and 1 that can be read as probabilities.".capitalize()
 
 
-def _verdict(network: LSTMClassifier, given: Tensor, verdict: Tensor) -> Step:
-    names = network.config.label_names
-    what = f"Final prediction: the probability of each of {', '.join(names)}."
+def _verdict(names: list[str]) -> str:
     if len(names) == 2:
-        what = f"Final sentiment prediction: the probability of {names[1]!r}."
-    axes = (BATCH, "label")[: verdict.ndim]
-    return make_step("verdict", what, verdict, input_shape=tuple(given.shape), axes=axes)
+        return f"Final sentiment prediction: the probability of {names[1]!r}."
+    return f"Final prediction: the probability of each of {', '.join(names)}."
