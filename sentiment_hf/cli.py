@@ -85,6 +85,14 @@ def _print_result(line: str) -> None:
         sys.exit(0)
 
 
+def _check_address(repo_id: str | None) -> None:
+    """Notices before the work begins that its result could not be pushed."""
+    if repo_id:
+        from sentiment_hf.checkpoint.upload import check_address
+
+        check_address(repo_id)
+
+
 def _print_address(url: str, as_json: bool) -> None:
     """Where something was pushed; on stdout only where that is not one JSON object."""
     click.echo(url, err=True) if as_json else _print_result(url)
@@ -157,6 +165,7 @@ def train(
     DATASET is `sample`, a folder, a csv, json, jsonl or parquet file, or a Hub id [default:
     stanfordnlp/imdb]. Several are learnt from together; their labels must have the same names.
     """
+    _check_address(push_to)
     from sentiment_hf.training.train import train as run
 
     with _resumable(output):
@@ -241,6 +250,7 @@ def annotate(
     dataset: str, output: Path, push_to: str | None, quiet: bool, as_json: bool, **options: Any
 ) -> None:
     """Label every row of DATASET and write it as parquet, with all its columns."""
+    _check_address(push_to)
     from sentiment_hf import annotation
 
     given = {name: value for name, value in options.items() if value is not None}
@@ -276,19 +286,12 @@ def evaluate(dataset: str, quiet: bool, as_json: bool, **options: Any) -> None:
 @model_option
 @click.option("--top-k", type=POSITIVE, default=1, show_default=True, help="Labels for each text.")
 @compute_options
-def predict(
-    texts: tuple[str, ...],
-    model: str | None,
-    top_k: int,
-    batch_size: int | None,
-    quiet: bool,
-    as_json: bool,
-    **options: Any,
-) -> None:
+def predict(texts: tuple[str, ...], top_k: int, quiet: bool, as_json: bool, **options: Any) -> None:
     """Label each TEXT, or each line of stdin."""
     from sentiment_hf.pipeline import SentimentPipeline
 
-    pipe = SentimentPipeline.from_pretrained(model, **options)
+    batch_size = options.pop("batch_size")
+    pipe = SentimentPipeline.from_pretrained(**options)
     lines = iter(texts) if texts else _stdin_lines()
     while some := list(islice(lines, LINES_AT_ONCE)):
         answers = pipe(some, top_k=top_k, batch_size=batch_size)

@@ -31,13 +31,6 @@ def _output_path(text: str) -> Path:
     return plain_path(Path(text))
 
 
-def _repo_id(text: str) -> str:
-    from sentiment_hf.checkpoint.upload import check_address
-
-    check_address(text)
-    return text
-
-
 def _decoded(text: str) -> str:
     """Bytes of an argument that are no text become unknown characters."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
@@ -72,7 +65,7 @@ output_option = click.option(
     "--output", required=True, metavar="FOLDER", type=_output_path, help="Folder to write."
 )
 push_to_option = click.option(
-    "--push-to", metavar="REPO_ID", type=_repo_id, help="Share the result on the Hub at the end."
+    "--push-to", metavar="REPO_ID", help="Share the result on the Hub at the end."
 )
 source_options = _options(
     click.option("--config", metavar="NAME", help="Configuration of the data set."),
