@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset
 import pyarrow.fs
 import pyarrow.parquet as pq
 import ray
@@ -72,7 +74,9 @@ def main() -> None:
     parser.add_argument("--actors", type=int, default=2)
     parser.add_argument("--gpus-per-actor", type=float, default=0)
     arguments = parser.parse_args()
-    if is_there(arguments.output):
+    output = arguments.output if "://" in arguments.output else os.path.abspath(arguments.output)
+    system, path = pa.fs.FileSystem.from_uri(output)
+    if system.get_file_info(path).type != pa.fs.FileType.NotFound:
         raise SentimentError(f"{arguments.output} is there already; name another folder.")
 
     # Loaded here once: a mistake in the name is noticed before the actors start.
@@ -99,20 +103,9 @@ def main() -> None:
         num_gpus=arguments.gpus_per_actor,
     )
     labelled.write_datasink(ParquetInOrder(arguments.output))
-    written = ray.data.read_parquet(arguments.output, columns=[SCORE_COLUMN])
-    counts = written.map_batches(count, batch_format="pyarrow").sum(["rows", "nulls"])
-    print(f"{counts['sum(rows)']} rows, {counts['sum(nulls)']} of them without a text")
-
-
-def is_there(output: str) -> bool:
-    if "://" not in output:
-        return os.path.exists(output)
-    system, path = pa.fs.FileSystem.from_uri(output)
-    return system.get_file_info(path).type != pa.fs.FileType.NotFound
-
-
-def count(rows: pa.Table) -> pa.Table:
-    return pa.table({"rows": [rows.num_rows], "nulls": [rows.column(SCORE_COLUMN).null_count]})
+    written = pa.dataset.dataset(path, filesystem=system)
+    nulls = written.count_rows(filter=pc.field(SCORE_COLUMN).is_null())
+    print(f"{written.count_rows()} rows, {nulls} of them without a text")
 
 
 def read(dataset: str, split: str) -> tuple[ray.data.Dataset, Features]:

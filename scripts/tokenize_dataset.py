@@ -15,8 +15,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from datasets import Dataset
-
 from sentiment_hf import SentimentPipeline
 from sentiment_hf.data.columns import find_text_column
 from sentiment_hf.data.loading import open_dataset
@@ -51,16 +49,12 @@ def main() -> None:
 
     tokenized = splits.map(tokenize, batched=True, num_proc=arguments.num_proc)
 
+    (arguments.output / "data").mkdir(parents=True)
     for name, split in tokenized.items():
-        write(split, arguments.output / "data" / f"{name}-00000.parquet")
+        split.to_parquet(arguments.output / "data" / f"{name}-00000.parquet")
         print(f"{name}: {len(split)} rows, {sum(split['length'])} words")
     if arguments.push_to:
         print(tokenized.push_to_hub(arguments.push_to))
-
-
-def write(split: Dataset, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    split.to_parquet(path)
 
 
 if __name__ == "__main__":

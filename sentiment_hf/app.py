@@ -14,7 +14,7 @@ from sentiment_hf.data.tokenization import UNK_ID
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.pipeline import SentimentPipeline
 from sentiment_hf.reading.explanation import Explanation
-from sentiment_hf.reading.html import STYLE_FILE, Reading, render_reading
+from sentiment_hf.reading.html import STYLE_FILE, TextInspection, render_fragment
 
 if TYPE_CHECKING:
     import gradio
@@ -114,17 +114,17 @@ def example_reviews() -> list[str]:
 
 
 def read_review(pipe: SentimentPipeline, text: str) -> tuple[dict[str, float] | None, str]:
-    """The probability of each label, and the reading as HTML."""
+    """The probability of each label, and what the network made of the text as HTML."""
     if not text.strip():
-        return None, render_reading(notes=["There is nothing to read yet."])
+        return None, render_fragment(notes=["There is nothing to read yet."])
     answers = pipe(text, top_k=None)
-    best, names = answers[0]["label"], pipe.label_names
-    labels = (names[0], names[1]) if len(names) == 2 else (f"not {best}", best)
     ids = np.array(pipe.tokenizer.encode(text, add_special_tokens=False).ids or [UNK_ID])
     kept = cut(ids, pipe.config.max_length)
     explanation, missing = _explain(pipe, text, len(kept))
-    reading = Reading(text, best, answers[0]["score"], pipe.trajectory(text), explanation)
-    fragment = render_reading(reading, pipe.trace([text]), labels, _notes(ids, kept), missing)
+    label, score = answers[0]["label"], answers[0]["score"]
+    shown = TextInspection(text, label, score, pipe.trajectory(text), explanation)
+    labels, notes = shown.sides(pipe.label_names), _notes(ids, kept)
+    fragment = render_fragment(shown, pipe.trace([text]), labels, notes, missing)
     return {answer["label"]: answer["score"] for answer in answers}, fragment
 
 
@@ -158,6 +158,6 @@ def _import_gradio() -> Any:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     try:
         import gradio
-    except ImportError:
-        raise SentimentError("The page needs gradio: pip install 'sentiment-hf[demo]'.") from None
+    except ImportError as error:
+        raise SentimentError("The page needs gradio: pip install 'sentiment-hf[demo]'.") from error
     return gradio

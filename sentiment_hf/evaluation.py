@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from datasets import ClassLabel
-from torch import Tensor
 
 from sentiment_hf.checkpoint.card import write_card
 from sentiment_hf.checkpoint.figures import draw_confusion_matrix, draw_reliability
@@ -20,7 +19,7 @@ from sentiment_hf.checkpoint.folder import (
     published,
 )
 from sentiment_hf.data.columns import match_labels
-from sentiment_hf.data.loading import DEFAULT_DATASET, dataset_name, load_reviews
+from sentiment_hf.data.loading import DEFAULT_DATASET, DatasetSource, dataset_name, load_reviews
 from sentiment_hf.data.splits import labelled_rows
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.pipeline import SentimentPipeline
@@ -31,7 +30,7 @@ CONFIDENCE_LIMITS = (0.6, 0.8, 0.95)
 
 
 def evaluate(
-    dataset: str | Path = DEFAULT_DATASET,
+    dataset: DatasetSource = DEFAULT_DATASET,
     model: str | Path | None = None,
     *,
     split: str = "test",
@@ -64,7 +63,7 @@ def evaluate(
     Raises:
         SentimentError: the data set cannot be read, or its labels are not the checkpoint's.
     """
-    reading: dict[str, Any] = {
+    data_options: dict[str, Any] = {
         "config": config,
         "revision": revision,
         "text_column": text_column,
@@ -76,39 +75,47 @@ def evaluate(
     if save and (not is_checkpoint(folder) or folder == REFERENCE_FOLDER):
         raise SentimentError("`save` writes into a local checkpoint folder; name it with `model`.")
     pipe = SentimentPipeline.from_pretrained(model, device=device, dtype=dtype)
-    reviews = load_reviews(dataset, splits=[split], seed=seed, **reading)[split]
+    reviews = load_reviews(dataset, splits=[split], seed=seed, **data_options)[split]
     if "label" in reviews.features and not isinstance(reviews.features["label"], ClassLabel):
         raise SentimentError("Soft labels cannot be evaluated: accuracy needs one label a row.")
     rows = labelled_rows(reviews)
     if not len(rows):
-        raise SentimentError(f"The split {split!r} of {dataset} has no labelled rows.")
+        raise SentimentError(
+            f"The split {split!r} of {dataset_name(dataset)} has no labelled rows."
+        )
     ids = match_labels(rows.features["label"].names, pipe.label_names)
     labels = np.asarray(ids)[np.asarray(rows["label"])]
     texts = list(rows["text"])
     start = time.perf_counter()
-    probabilities = pipe.probabilities(texts, batch_size=batch_size)
+    probabilities = pipe.probabilities(texts, batch_size=batch_size).numpy()
     seconds = time.perf_counter() - start
     results = {
-        **measure(probabilities.double().numpy(), labels),
+        **measure(probabilities.astype(float), labels),
         "n": len(texts),
         "seconds": round(seconds, 2),
         "reviews_per_second": round(len(texts) / seconds, 1),
     }
     if save:
         lengths = np.array([len(encoding.ids) for encoding in pipe.tokenizer.encode_batch(texts)])
+        correct = probabilities.argmax(axis=1) == labels
+        confidence = probabilities.max(axis=1)
         saved = {
             "dataset": dataset_name(dataset),
             "split": split,
             "revision": revision,
-            **{name: value for name, value in reading.items() if value and name != "revision"},
+            **{name: value for name, value in data_options.items() if value},
             **({"seed": seed} if max_samples else {}),
             "fingerprint": rows._fingerprint,
             "dtype": dtype or "float32",
             **results,
-            "by_length": _by_length(probabilities, labels, lengths),
-            "by_confidence": _by_confidence(probabilities, labels),
+            "by_length": accuracy_by("words", correct, lengths, LENGTH_LIMITS),
+            "by_confidence": accuracy_by("confidence", correct, confidence, CONFIDENCE_LIMITS),
         }
-        save_evaluation(folder, saved, probabilities, labels, pipe.label_names)
+        with staged_files(folder, published(folder)) as staged:
+            write_json(staged / EVALUATION_FILE, saved)
+            draw_confusion_matrix(staged, results["confusion_matrix"], pipe.label_names)
+            draw_reliability(staged, calibration_bins(probabilities, labels))
+            write_card(staged)
     return results
 
 
@@ -118,12 +125,9 @@ def measure(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
 
     count = probabilities.shape[1]
     predictions = probabilities.argmax(axis=1)
+    average = "binary" if count == 2 else "macro"
     precision, recall, f1, _ = metrics.precision_recall_fscore_support(
-        labels,
-        predictions,
-        labels=range(count),
-        average="binary" if count == 2 else "macro",
-        zero_division=0.0,
+        labels, predictions, labels=range(count), average=average, zero_division=0.0
     )
     classes = np.unique(labels)
     roc_auc = None
@@ -165,46 +169,15 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float(sum(n * abs(confidence - share) for n, confidence, share in bins) / len(labels))
 
 
-def _by_length(
-    probabilities: Tensor, labels: np.ndarray, lengths: np.ndarray
+def accuracy_by(
+    name: str, correct: np.ndarray, values: np.ndarray, limits: tuple[float, ...]
 ) -> list[dict[str, Any]]:
-    return _table(probabilities, labels, lengths, LENGTH_LIMITS, "words")
-
-
-def _by_confidence(probabilities: Tensor, labels: np.ndarray) -> list[dict[str, Any]]:
-    confidence = probabilities.max(dim=1).values.numpy()
-    return _table(probabilities, labels, confidence, CONFIDENCE_LIMITS, "confidence")
-
-
-def _table(
-    probabilities: Tensor,
-    labels: np.ndarray,
-    values: np.ndarray,
-    limits: tuple[float, ...],
-    name: str,
-) -> list[dict[str, Any]]:
-    correct = probabilities.argmax(dim=1).numpy() == labels
+    """Count and accuracy of the rows whose value lies below, between and above some limits."""
     groups = np.digitize(values, limits)
-    ranges = [f"below {limits[0]}"]
-    ranges += [f"{low} to {high}" for low, high in pairwise(limits)]
-    ranges += [f"{limits[-1]} and more"]
+    between = [f"{low} to {high}" for low, high in pairwise(limits)]
+    ranges = [f"below {limits[0]}", *between, f"{limits[-1]} and more"]
     return [
         {name: text, "n": int(here.sum()), "accuracy": float(correct[here].mean())}
         for text, here in ((text, groups == i) for i, text in enumerate(ranges))
         if here.any()
     ]
-
-
-def save_evaluation(
-    folder: Path,
-    results: dict[str, Any],
-    probabilities: Tensor,
-    labels: np.ndarray,
-    names: list[str],
-) -> None:
-    """Writes the figures into a checkpoint folder, draws them and renders the card anew."""
-    with staged_files(folder, published(folder)) as staged:
-        write_json(staged / EVALUATION_FILE, results)
-        draw_confusion_matrix(staged, results["confusion_matrix"], names)
-        draw_reliability(staged, calibration_bins(probabilities.numpy(), labels))
-        write_card(staged)

@@ -12,14 +12,14 @@ from sentiment_hf.checkpoint.figures import draw_trajectory
 from sentiment_hf.checkpoint.files import write_text
 from sentiment_hf.checkpoint.pretrained import LSTMForSequenceClassification
 from sentiment_hf.data.columns import match_labels
-from sentiment_hf.data.loading import load_reviews
+from sentiment_hf.data.loading import DatasetSource, load_reviews
 from sentiment_hf.data.splits import labelled_rows
 from sentiment_hf.data.tokenization import train_tokenizer
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.model.config import LSTMConfig
 from sentiment_hf.model.device import pick_device, pick_dtype
 from sentiment_hf.pipeline import SentimentPipeline
-from sentiment_hf.reading.html import Reading, render_page
+from sentiment_hf.reading.html import TextInspection, render_page
 from sentiment_hf.reading.terminal import render_explanation, render_steps, render_trajectory
 from sentiment_hf.reading.trace import Step
 from sentiment_hf.training.presets import get_preset
@@ -32,13 +32,13 @@ class Inspection:
     """The steps of one batch, and what was asked for of each text."""
 
     steps: list[Step]
-    readings: list[Reading]
+    texts: list[TextInspection]
     label_names: list[str]
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "steps": [step.to_dict() for step in self.steps],
-            "texts": [reading.to_dict() for reading in self.readings],
+            "texts": [text.to_dict() for text in self.texts],
         }
 
 
@@ -46,7 +46,7 @@ def inspect(
     texts: Sequence[str] = (),
     *,
     model: str | Path | None = None,
-    dataset: str | Path | None = None,
+    dataset: DatasetSource | None = None,
     preset: str | None = None,
     untrained: bool = False,
     trajectory: bool = False,
@@ -76,11 +76,7 @@ def inspect(
     Raises:
         SentimentError: no such model, data set or preset, or options that exclude each other.
     """
-    if untrained != (preset is not None):
-        raise SentimentError("`preset` and `untrained` go together: a preset has no weights yet.")
-    if texts and dataset is not None and not untrained:
-        raise SentimentError("`dataset` names a batch to read; with a TEXT there is none to name.")
-    reading: dict[str, Any] = {
+    data_options: dict[str, Any] = {
         "config": config,
         "revision": revision,
         "text_column": text_column,
@@ -88,33 +84,33 @@ def inspect(
         "label_map": label_map,
         "max_samples": max_samples,
     }
-    if texts and not untrained:
-        for name, value in reading.items():
-            if value is not None:
-                raise SentimentError(f"`{name}` is about a data set; with a TEXT none is read.")
+    if untrained != (preset is not None):
+        raise SentimentError("`preset` and `untrained` go together: a preset has no weights yet.")
     if untrained and model is not None:
         raise SentimentError("`untrained` shows a new network; `model` names a trained one.")
+    if texts and not untrained:
+        for name, value in {"dataset": dataset, **data_options}.items():
+            if value is not None:
+                raise SentimentError(f"`{name}` is about a data set; with a TEXT none is read.")
+    chosen, labels = list(texts), None
     reviews = None
     if not texts or untrained:
-        reviews = labelled_rows(
-            load_reviews(dataset or "sample", splits=["train"], seed=seed, **reading)["train"]
-        )
+        source = "sample" if dataset is None else dataset
+        splits = load_reviews(source, splits=["train"], seed=seed, **data_options)
+        reviews = labelled_rows(splits["train"])
     if preset is not None and reviews is not None:
         pipe = untrained_pipeline(preset, reviews, seed, device, dtype)
     else:
         pipe = SentimentPipeline.from_pretrained(model, device=device, dtype=dtype)
-    labels = None
-    chosen = list(texts)
-    if not chosen:
-        assert reviews is not None
+    if not texts and reviews is not None:
         batch = reviews.shuffle(seed=seed).select(range(min(ARTICLE_BATCH, len(reviews))))
         chosen = list(batch["text"])
         if isinstance(reviews.features["label"], ClassLabel):
             ids = match_labels(reviews.features["label"].names, pipe.label_names)
             labels = [ids[label] for label in batch["label"]]
     several = chosen if texts else chosen[:1]
-    readings = [
-        Reading(
+    inspected = [
+        TextInspection(
             text,
             answer["label"],
             answer["score"],
@@ -123,16 +119,15 @@ def inspect(
         )
         for text, answer in zip(several, pipe(several, batch_size=batch_size), strict=True)
     ]
-    seen = Inspection(pipe.trace(chosen, labels), readings, pipe.label_names)
+    inspection = Inspection(pipe.trace(chosen, labels), inspected, pipe.label_names)
     if html is not None:
         html.parent.mkdir(parents=True, exist_ok=True)
-        write_text(
-            html, render_page(readings, seen.steps, [_shown_label(seen, one) for one in readings])
-        )
+        shown = [(text, text.sides(pipe.label_names)[1]) for text in inspected]
+        write_text(html, render_page(shown, inspection.steps))
     if png is not None:
-        values = [point.probability for point in readings[0].trajectory]
-        draw_trajectory(png, values, _shown_label(seen, readings[0]))
-    return seen
+        values = [point.probability for point in inspected[0].trajectory]
+        draw_trajectory(png, values, inspected[0].sides(pipe.label_names)[1])
+    return inspection
 
 
 def untrained_pipeline(
@@ -150,19 +145,13 @@ def untrained_pipeline(
     return SentimentPipeline(network, tokenizer)
 
 
-def _shown_label(seen: Inspection, reading: Reading) -> str:
-    """The label whose probability a trajectory shows."""
-    return seen.label_names[1] if len(seen.label_names) == 2 else reading.label
-
-
-def render(seen: Inspection, *, colour: bool) -> str:
+def render(inspection: Inspection, *, colour: bool) -> str:
     """The inspection as text for a terminal."""
-    parts = [render_steps(seen.steps)]
-    for reading in seen.readings:
-        second = _shown_label(seen, reading)
-        first = seen.label_names[0] if len(seen.label_names) == 2 else f"not {second}"
-        if reading.trajectory:
-            parts.append(render_trajectory(reading.trajectory, (first, second), colour=colour))
-        if reading.explanation:
-            parts.append(render_explanation(reading.explanation))
+    parts = [render_steps(inspection.steps)]
+    for text in inspection.texts:
+        if text.trajectory:
+            sides = text.sides(inspection.label_names)
+            parts.append(render_trajectory(text.trajectory, sides, colour=colour))
+        if text.explanation:
+            parts.append(render_explanation(text.explanation))
     return "\n\n".join(parts)

@@ -19,8 +19,8 @@ from datasets import (
     load_dataset,
 )
 
-from sentiment_hf import SentimentPipeline
-from sentiment_hf.annotation import Part
+from sentiment_hf import SentimentError, SentimentPipeline
+from sentiment_hf.annotation import annotate, rows_of_part
 
 WORDS = ["good", "bad", "warm", "cold", "film", "not", "and", "unheard"]
 
@@ -96,6 +96,15 @@ def test_all_columns_stay_and_two_are_added(labelled, rows, checkpoint, tmp_path
                 assert row["predicted_score"] == pytest.approx(answer["score"], abs=1e-6)
 
 
+def test_a_data_set_in_memory_is_annotated_and_resumed(checkpoint, tmp_path):
+    rows = Dataset.from_dict({"text": ["good", None, "bad film"]})
+    for _ in range(2):
+        annotate(rows, tmp_path / "out", model=checkpoint, show_progress=False)
+    assert list(read(tmp_path / "out")["train"]["text"]) == ["good", None, "bad film"]
+    with pytest.raises(SentimentError, match="no longer"):
+        annotate(rows.select([2, 1, 0]), tmp_path / "out", model=checkpoint)
+
+
 def test_one_split_alone(labelled, tmp_path):
     assert labelled("--split", "test").exit_code == 0
     assert list(read(tmp_path / "out")) == ["test"]
@@ -130,7 +139,7 @@ def test_parts_hold_every_row_once_in_order(labelled, tmp_path, streaming, count
 @pytest.mark.parametrize("total", [0, 1, 5, 90, 1000])
 @pytest.mark.parametrize("count", [1, 2, 7, 13])
 def test_parts_are_even(total, count):
-    parts = [Part(i, count).rows(total) for i in range(count)]
+    parts = [rows_of_part(total, i, count) for i in range(count)]
     assert [row for part in parts for row in part] == list(range(total))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
@@ -174,10 +183,16 @@ def test_killed_and_started_again_it_goes_on_and_gives_the_same_bytes(
     assert len(again) <= 1, "at most the shard that was not noted yet"
 
 
-def test_a_finished_annotation_is_not_repeated(labelled, tmp_path):
-    labelled("--rows-per-shard", 16)
+@pytest.mark.parametrize("streaming", [[], ["--streaming"]], ids=["map", "stream"])
+def test_a_finished_annotation_is_not_repeated(labelled, rows, tmp_path, streaming):
+    numbers = Dataset.from_parquet(str(rows / "train.parquet"))
+    # NaN is unlike itself, and yet the rows are the same.
+    numbers = numbers.add_column("rating", [float("nan"), 0.5] * 35)
+    numbers.to_parquet(rows / "train.parquet")
+    options = ["--rows-per-shard", 16, "--split", "train", *streaming]
+    assert labelled(*options).exit_code == 0
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out/data").iterdir()}
-    assert labelled("--rows-per-shard", 16).exit_code == 0
+    assert labelled(*options).exit_code == 0
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out/data").iterdir()} == before
 
 
@@ -207,10 +222,10 @@ def test_the_folder_of_another_annotation_is_refused_with_the_difference(
     make_pipeline(seed=1).save_pretrained(tmp_path / "other")
     for options, words in (
         (["--model", tmp_path / "other"], ["model", "checkpoint", "other"]),
-        (["--rows-per-shard", 17], ["rows_per_shard", "16", "17"]),
+        (["--rows-per-shard", 17], ["--rows-per-shard", "16", "17"]),
         (["--split", "test"], ["rows", "train"]),
         (["--dtype", "bfloat16"], ["dtype", "bfloat16"]),
-        (["--num-shards", 2], ["parts"]),
+        (["--num-shards", 2], ["--num-shards", "1", "2"]),
     ):
         result = labelled("--rows-per-shard", 16, *options)
         assert (result.exit_code, result.stdout) == (2, "")
@@ -218,12 +233,13 @@ def test_the_folder_of_another_annotation_is_refused_with_the_difference(
     assert contents(tmp_path / "out") == before
 
 
-def test_texts_that_changed_between_runs_are_noticed(labelled, rows, tmp_path):
-    labelled("--rows-per-shard", 16)
+@pytest.mark.parametrize("streaming", [[], ["--streaming"]], ids=["map", "stream"])
+def test_texts_that_changed_between_runs_are_noticed(labelled, rows, tmp_path, streaming):
+    labelled("--rows-per-shard", 16, *streaming)
     changed = Dataset.from_parquet(str(rows / "train.parquet"))
     changed = changed.map(lambda row: {"body": "changed" if row["id"] == 20 else row["body"]})
     changed.to_parquet(rows / "train.parquet")
-    result = labelled("--rows-per-shard", 16)
+    result = labelled("--rows-per-shard", 16, *streaming)
     assert result.exit_code == 2
     assert "no longer" in result.stderr
 
@@ -541,19 +557,15 @@ class TestSharing:
         assert json.loads(result.stdout)["rows"] == 90
         assert f"{hub.endpoint}/datasets/ann/labelled" in result.stderr
 
-    def test_the_map_script_shares_with_a_card_that_names_its_model(
-        self, hub, checkpoint, tmp_path
-    ):
+    def test_the_map_script_shares_what_it_labelled(self, hub, rows, checkpoint, tmp_path):
         script = Path(__file__).parent.parent / "scripts/annotate_dataset.py"
-        arguments = ["sample", "labelled", "--model", checkpoint, "--push-to", "ann/mapped"]
+        arguments = [rows, "labelled", "--model", checkpoint, "--push-to", "ann/mapped"]
+        arguments += ["--text-column", "body"]
         done = subprocess.run(
             [sys.executable, script, *map(str, arguments)],
             cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        card = hub.files("ann/mapped", repo_type="dataset")["README.md"].decode()
-        assert "dataset_info:" in card
-        assert "labelled by `checkpoint` (sha256 of its content: `" in card
         found = load_dataset("ann/mapped", split="test", cache_dir=str(tmp_path / "cache"))
         assert found.features["predicted_label"].names == ["neg", "pos"]
 

@@ -30,30 +30,40 @@ def run_script(name, *arguments, cwd):
 
 @pytest.mark.parametrize("options", [[], ["--num-proc", 2]], ids=["one process", "two"])
 def test_annotate_dataset(tmp_path, checkpoint, options):
-    (tmp_path / "my.csv").write_text("body,n\n" + "a good film,1\n,2\nbad,3\n" * 5)
-    arguments = ["my.csv", "out", "--text-column", "body", "--model", checkpoint, *options]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/my.csv").write_text("body,n\n" + "a good film,1\n,2\nbad,3\n" * 5)
+    arguments = ["mine", "out", "--text-column", "body", "--model", checkpoint, *options]
     done = run_script("annotate_dataset.py", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "train: 15 rows\n"
+    assert "num_rows: 15" in done.stdout
     rows = load_from_disk(tmp_path / "out")["train"]
     assert rows.column_names == ["body", "n", "predicted_label", "predicted_score"]
     assert rows.features["predicted_label"].names == ["neg", "pos"]
     assert rows["predicted_label"][1] is None
-    assert rows["predicted_label"][0] in (0, 1)
+    answer = SentimentPipeline.from_pretrained(checkpoint)("a good film")[0]
+    assert rows.features["predicted_label"].int2str(rows["predicted_label"][0]) == answer["label"]
+    assert rows["predicted_score"][0] == pytest.approx(answer["score"], abs=1e-6)
 
 
-@pytest.mark.parametrize("name", ["annotate_dataset.py", "tokenize_dataset.py"])
-def test_what_is_there_is_not_overwritten(tmp_path, checkpoint, name):
+def test_annotate_dataset_is_short_and_needs_public_names_alone():
+    lines = (SCRIPTS / "annotate_dataset.py").read_text().split('"""')[2].splitlines()
+    assert len([line for line in lines if line.strip()]) <= 30
+    assert [line for line in lines if "sentiment_hf" in line] == [
+        "from sentiment_hf import SentimentPipeline"
+    ]
+
+
+def test_what_is_there_is_not_overwritten(tmp_path, checkpoint):
+    name = "tokenize_dataset.py"
     (tmp_path / "my.csv").write_text("text\ngood\nbad\n")
     assert run_script(name, "my.csv", "out", "--model", checkpoint, cwd=tmp_path).returncode == 0
     before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")}
     again = run_script(name, "out", "again", "--model", checkpoint, cwd=tmp_path)
     assert again.returncode == 2
     assert "already" in again.stderr
-    if name == "tokenize_dataset.py":
-        once_more = run_script(name, "sample", "out", "--model", checkpoint, cwd=tmp_path)
-        assert once_more.returncode == 2
-        assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")} == before
+    once_more = run_script(name, "sample", "out", "--model", checkpoint, cwd=tmp_path)
+    assert once_more.returncode == 2
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")} == before
 
 
 def test_a_full_disk_is_one_sentence(tmp_path, checkpoint):
@@ -103,11 +113,10 @@ def test_tokenize_dataset_is_taken_by_train_and_evaluate(tmp_path, checkpoint, r
     assert json.loads(measured[0])["log_loss"] == json.loads(measured[1])["log_loss"]
 
 
-@pytest.mark.parametrize("name", ["annotate_dataset.py", "tokenize_dataset.py"])
-def test_bad_input_is_one_sentence(tmp_path, checkpoint, name):
+def test_bad_input_is_one_sentence(tmp_path, checkpoint):
     (tmp_path / "my.csv").write_text("body,n\ngood,1\n")
     for arguments in (["nowhere.csv", "out"], ["my.csv", "out", "--text-column", "review"]):
-        done = run_script(name, *arguments, "--model", checkpoint, cwd=tmp_path)
+        done = run_script("tokenize_dataset.py", *arguments, "--model", checkpoint, cwd=tmp_path)
         assert done.returncode == 2
         assert done.stderr.startswith("error: ")
         assert done.stderr.count("\n") == 1

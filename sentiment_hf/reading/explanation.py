@@ -46,11 +46,6 @@ class Explanation:
 
 
 def explain(network: LSTMClassifier, tokenizer: Tokenizer, text: str) -> Explanation:
-    with evaluation_mode(network):
-        return _explain(network, tokenizer, text)
-
-
-def _explain(network: LSTMClassifier, tokenizer: Tokenizer, text: str) -> Explanation:
     """What each word contributes to the label that the text gets.
 
     Raises:
@@ -58,48 +53,47 @@ def _explain(network: LSTMClassifier, tokenizer: Tokenizer, text: str) -> Explan
     """
     try:
         from captum.attr import FeatureAblation, IntegratedGradients
-    except ImportError as missing:
+    except ImportError as error:
         raise SentimentError(
             "Explaining needs captum: pip install 'sentiment-hf[explain]'."
-        ) from missing
+        ) from error
     encoding = tokenizer.encode(text, add_special_tokens=False)
-    every = np.arange(max(len(encoding.ids), 1))
-    kept = cut(every, network.config.max_length)
+    kept = cut(np.arange(max(len(encoding.ids), 1)), network.config.max_length)
     ids = torch.tensor(encoding.ids or [UNK_ID])[kept][None].to(network.linear.weight.device)
     words = [between(text, encoding.offsets, i, i + 1) for i in kept] if encoding.ids else [text]
-    with torch.no_grad():
-        probabilities = network.probabilities(network(ids))[0]
-    label = int(probabilities.argmax())
+    with evaluation_mode(network):
+        with torch.no_grad():
+            probabilities = network.probabilities(network(ids))[0]
+            label = int(probabilities.argmax())
 
-    def probability(mask: Tensor) -> Tensor:
-        some = ids.expand(len(mask), -1)
-        return network.probabilities(network(some, mask))[:, label]
+            def probability(mask: Tensor) -> Tensor:
+                logits = network(ids.expand(len(mask), -1), mask)
+                return network.probabilities(logits)[:, label]
 
-    with torch.no_grad():
-        mask = torch.ones_like(ids, dtype=torch.float32)
-        deletion = FeatureAblation(probability).attribute(
-            mask, baselines=0, perturbations_per_eval=WORDS_AT_ONCE
-        )
-    embedded, lengths = network.embed(ids)
+            everything = torch.ones_like(ids, dtype=torch.float32)
+            deletion = FeatureAblation(probability).attribute(
+                everything, baselines=0, perturbations_per_eval=WORDS_AT_ONCE
+            )
+        embedded, lengths = network.embed(ids)
+        vectors = embedded.detach()
 
-    def logit(vectors: Tensor) -> Tensor:
-        logits = network.classify(vectors, lengths.expand(len(vectors)))
-        if network.config.num_outputs > 1:
-            return logits[:, label]
-        return logits if label == 1 else -logits
+        def logit(vectors: Tensor) -> Tensor:
+            logits = network.classify(vectors, lengths.expand(len(vectors)))
+            if network.config.num_outputs > 1:
+                return logits[:, label]
+            return logits if label == 1 else -logits
 
-    vectors = embedded.detach()
-    # cuDNN gives an LSTM no gradients in evaluation mode.
-    with torch.backends.cudnn.flags(enabled=False):
-        gradients = IntegratedGradients(logit).attribute(vectors, n_steps=INTEGRATION_STEPS)
-    with torch.no_grad():
-        difference = float(logit(vectors) - logit(torch.zeros_like(vectors)))
-    error = abs(float(gradients.sum()) - difference) / max(abs(difference), 1e-9)
+        # cuDNN gives an LSTM no gradients in evaluation mode.
+        with torch.backends.cudnn.flags(enabled=False):
+            gradients = IntegratedGradients(logit).attribute(vectors, n_steps=INTEGRATION_STEPS)
+        with torch.no_grad():
+            difference = float(logit(vectors) - logit(torch.zeros_like(vectors)))
+    missing = abs(float(gradients.sum()) - difference)
     return Explanation(
         network.config.label_names[label],
         float(probabilities[label]),
         words,
         deletion[0].tolist(),
         gradients[0].sum(dim=-1).tolist(),
-        error,
+        missing / max(abs(difference), 1e-9),
     )

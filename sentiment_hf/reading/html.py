@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sentiment_hf.reading.explanation import Explanation
 from sentiment_hf.reading.terminal import describe_shape
@@ -19,8 +19,12 @@ STYLE_FILE = FOLDER / "style.css"
 STRONGEST_WORDS = 4
 
 
+# A word with how it is shaded.
+ShadedWords: TypeAlias = list[tuple[str, dict[str, str]]]
+
+
 @dataclass(frozen=True)
-class Reading:
+class TextInspection:
     """A text, its verdict, and what was asked for besides."""
 
     text: str
@@ -38,6 +42,11 @@ class Reading:
             values["explanation"] = self.explanation.to_dict()
         return values
 
+    def sides(self, label_names: Sequence[str]) -> tuple[str, str]:
+        """What probability 0 of the trajectory stands for, and the label that 1 stands for."""
+        first, second, *more = label_names
+        return (f"not {self.label}", self.label) if more else (first, second)
+
     @property
     def line(self) -> str:
         """The points of the trajectory in a drawing of 100 by 100; a single one is drawn level."""
@@ -48,52 +57,36 @@ class Reading:
         )
 
     @property
-    def trajectory_words(self) -> list[tuple[str, dict[str, str]]]:
-        return _shaded(
-            self.text,
-            [
-                (point.word, 2 * point.probability - 1, f"{point.probability:.3f}")
-                for point in self.trajectory
-            ],
-        )
+    def trajectory_words(self) -> ShadedWords:
+        points = [(word, 2 * value - 1, f"{value:.3f}") for word, value in self.trajectory]
+        return _shaded(self.text, points)
 
-    @property
-    def explanation_words(self) -> list[tuple[str, dict[str, str]]]:
-        return self.words_for(self.explanation.label) if self.explanation else []
-
-    def words_for(self, label: str) -> list[tuple[str, dict[str, str]]]:
+    def explanation_words(self, label: str) -> ShadedWords:
         """The explained words, shaded by what they contribute to one of the two labels."""
-        found = self.explanation
-        if found is None:
-            return []
-        sign = 1 if found.label == label else -1
-        largest = sign * (max(map(abs, found.deletion)) or 1.0)
-        return _shaded(
-            self.text,
-            [
-                (
-                    word,
-                    part / largest,
-                    f"deletion {sign * part:+.4f}, gradients {sign * gradient:+.4f}",
-                )
-                for word, part, gradient in zip(
-                    found.words, found.deletion, found.gradients, strict=True
-                )
-            ],
-        )
+        parts = self._contributions(label)
+        largest = max((abs(deletion) for _, deletion, _ in parts), default=0.0) or 1.0
+        words = [
+            (word, deletion / largest, f"deletion {deletion:+.4f}, gradients {gradient:+.4f}")
+            for word, deletion, gradient in parts
+        ]
+        return _shaded(self.text, words)
 
     def strongest_words(self, label: str) -> list[tuple[str, float]]:
         """The words whose deletion costs a label most, and how much of its probability."""
+        ranked = sorted(self._contributions(label), key=lambda part: -part[1])
+        return [(word, part) for word, part, _ in ranked[:STRONGEST_WORDS] if part >= 0.0005]
+
+    def _contributions(self, label: str) -> list[tuple[str, float, float]]:
+        """Each word with what it contributes to a label by deletion and by gradients."""
         found = self.explanation
         if found is None:
             return []
         sign = 1 if found.label == label else -1
-        parts = [(word, sign * part) for word, part in zip(found.words, found.deletion)]
-        ranked = sorted(parts, key=lambda pair: -pair[1])[:STRONGEST_WORDS]
-        return [(word, part) for word, part in ranked if part >= 0.0005]
+        parts = zip(found.words, found.deletion, found.gradients, strict=True)
+        return [(word, sign * deletion, sign * gradient) for word, deletion, gradient in parts]
 
 
-def _shaded(text: str, words: Sequence[tuple[str, float, str]]) -> list[tuple[str, dict[str, str]]]:
+def _shaded(text: str, words: Sequence[tuple[str, float, str]]) -> ShadedWords:
     """Words with their shade: `value` is from -1 (first label) to 1 (second)."""
     shaded = []
     end = 0
@@ -110,41 +103,35 @@ def _shaded(text: str, words: Sequence[tuple[str, float, str]]) -> list[tuple[st
     return shaded
 
 
-def render_page(readings: Sequence[Reading], steps: Sequence[Step], seconds: Sequence[str]) -> str:
-    """Readings and layers as one self-contained page.
+def render_page(texts: Sequence[tuple[TextInspection, str]], steps: Sequence[Step]) -> str:
+    """Texts and layers as one self-contained page.
 
     Args:
-        second: the label whose probability the trajectories show.
+        texts: each with the label whose probability its trajectory shows.
     """
-    shown = [_shown(step) for step in steps]
-    return _template("page.html").render(
-        readings=list(zip(readings, seconds, strict=True)), steps=shown
-    )
+    return _template("page.html").render(texts=texts, steps=[_shown(step) for step in steps])
 
 
-def render_reading(
-    reading: Reading | None = None,
+def render_fragment(
+    text: TextInspection | None = None,
     steps: Sequence[Step] = (),
     labels: tuple[str, str] = ("", ""),
     notes: Sequence[str] = (),
     missing: str = "",
 ) -> str:
-    """One reading as a fragment of a page that has `STYLE_FILE`.
+    """One text as a fragment of a page that has `STYLE_FILE`.
 
     Args:
-        reading: None leaves only the notes.
-        labels: the label that probability 0 of the trajectory speaks for, and the one for 1.
-        notes: what a reader has to know about the text.
+        text: None leaves only the notes.
+        labels: the `sides` of the text.
+        notes: what one has to know about the text.
         missing: why there is no explanation.
     """
-    return _template("reading.html").render(
-        reading=reading,
-        steps=[_shown(step) for step in steps],
-        first=labels[0],
-        second=labels[1],
-        notes=notes,
-        missing=missing,
-    )
+    first, second = labels
+    return _template("fragment.html").render(
+        text=text, steps=[_shown(step) for step in steps], first=first, second=second,
+        notes=notes, missing=missing,
+    )  # fmt: skip
 
 
 def _shown(step: Step) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from sentiment_hf.model.network import LSTMClassifier
 from sentiment_hf.reading.trace import (
     NUMBERS_SHOWN,
     ROWS_SHOWN,
-    Call,
     Step,
     evaluation_mode,
     make_step,
@@ -21,6 +20,12 @@ from sentiment_hf.reading.trace import (
 )
 
 BATCH, SEQUENCE, EMBEDDING, HIDDEN = "batch", "sequence", "embedding", "hidden"
+POOLING = {
+    "last": "The state after the last word of each direction.",
+    "mean": "The mean of the states over the real words.",
+    "max": "The largest value of each feature over the real words.",
+    "mean_max": "The mean and the largest value of each feature over the real words.",
+}
 
 
 def trace_texts(
@@ -45,27 +50,38 @@ def trace_texts(
     x = torch.from_numpy(pad_rows(rows, width, side="left" if as_grid else "right"))
     x = x.to(network.linear.weight.device)
     calls = {call.name: call for call in record(network, x)}
-    states = _states(network, calls)
     lengths = torch.tensor([len(row) for row in rows], device=x.device)
 
-    steps = [_words(tokenizer, texts), _ids(x, labels, as_grid)]
+    def shown(sequence: Tensor) -> Tensor:
+        return _right_aligned(sequence, lengths, x.shape[1]) if as_grid else sequence
+
+    end = 1 if as_grid else None
+    steps = [_words(tokenizer, texts), _ids(x, end)]
     if labels is not None:
         answers = torch.tensor(labels)
         steps.append(make_step("y", "The true label of each review.", answers, axes=(BATCH,)))
-    steps += _embedding(network, calls["embedding"], lengths, as_grid)
-    steps += _lstm(network, "lstm", states[0], calls["embedding"].outputs[0], lengths, as_grid)
-    if states[1] is not None:
-        backward = calls["backward_lstm"].inputs[0]
-        steps += _lstm(network, "backward_lstm", states[1], backward, lengths, as_grid)
+    embedded = calls["embedding"].outputs[0]
+    steps += _embedding(network, shown(embedded), end)
+    # Both directions' states, aligned with the words.
+    states = calls["pooling"].inputs
+    final = _final_states(network.lstm, embedded, lengths)
+    steps += _lstm(network, "lstm", shown(states[0]), final, end)
+    if network.backward_lstm is not None:
+        final = _final_states(network.backward_lstm, calls["backward_lstm"].inputs[0], lengths)
+        steps += _lstm(network, "backward_lstm", states[1], final, end)
     if as_grid:
-        return steps + _grid_head(network, _to_the_right(states[0], lengths, x.shape[1]))
-    return steps + _head(network, calls)
-
-
-def _states(network: LSTMClassifier, calls: dict[str, Call]) -> tuple[Tensor, Tensor | None]:
-    """Forward and backward states, both aligned with the words."""
-    given = calls["pooling"].inputs
-    return given[0], given[1] if network.backward_lstm is not None else None
+        grid = shown(states[0])
+        flat = grid.reshape(-1, grid.shape[2])
+        what = "All positions of all reviews in one row."
+        first = make_step(
+            "flattened", what, flat,
+            input_shape=tuple(grid.shape), axes=("position", HIDDEN), from_the_end=0,
+        )  # fmt: skip
+        return [*steps, first, *_head(network, flat, tuple(grid.shape[:2]))]
+    pooled, axes = calls["pooling"].outputs[0], (BATCH, "features")
+    what, shape = POOLING[config.pooling], tuple(states[0].shape)
+    first = make_step("pooling", what, pooled, input_shape=shape, axes=axes)
+    return [*steps, first, *_head(network, pooled)]
 
 
 def _words(tokenizer: Tokenizer, texts: Sequence[str]) -> Step:
@@ -76,23 +92,15 @@ def _words(tokenizer: Tokenizer, texts: Sequence[str]) -> Step:
     return Step("text", what, (), (len(texts),), (BATCH,), "string", 0, words)
 
 
-def _ids(x: Tensor, labels: Sequence[int] | None, as_grid: bool) -> Step:
-    side = "left" if as_grid else "right"
+def _ids(x: Tensor, end: int | None) -> Step:
+    side = "right" if end is None else "left"
     what = f"Each word as its number in the vocabulary, padded with 0 on the {side}."
-    return make_step(
-        "X",
-        what,
-        x,
-        input_shape=(len(x),),
-        axes=(BATCH, SEQUENCE),
-        from_the_end=1 if as_grid else None,
-    )
+    axes = (BATCH, SEQUENCE)
+    return make_step("X", what, x, input_shape=(len(x),), axes=axes, from_the_end=end)
 
 
-def _embedding(network: LSTMClassifier, call: Call, lengths: Tensor, as_grid: bool) -> list[Step]:
+def _embedding(network: LSTMClassifier, output: Tensor, end: int | None) -> list[Step]:
     weight = network.embedding.weight
-    output = call.outputs[0]
-    shown = _to_the_right(output, lengths, network.config.max_length) if as_grid else output
     return [
         make_step(
             "embedding.weight",
@@ -104,10 +112,10 @@ def _embedding(network: LSTMClassifier, call: Call, lengths: Tensor, as_grid: bo
         make_step(
             "embedding",
             "Each number is replaced by the vector of its word.",
-            shown,
-            input_shape=tuple(shown.shape[:2]),
+            output,
+            input_shape=tuple(output.shape[:2]),
             axes=(BATCH, SEQUENCE, EMBEDDING),
-            from_the_end=1 if as_grid else None,
+            from_the_end=end,
         ),
     ]
 
@@ -116,50 +124,43 @@ def _lstm(
     network: LSTMClassifier,
     name: str,
     states: Tensor,
-    read: Tensor,
-    lengths: Tensor,
-    as_grid: bool,
+    final: tuple[Tensor, Tensor],
+    end: int | None,
 ) -> list[Step]:
     """Output and final states of one direction; the first state is zero."""
-    module = getattr(network, name)
-    shown = _to_the_right(states, lengths, network.config.max_length) if as_grid else states
-    backward = name == "backward_lstm"
-    order = "from the last word to the first" if backward else "word by word, left to right"
-    hidden, cell = _final_states(module, read, lengths)
+    order, last = "word by word, left to right", "last"
+    if name == "backward_lstm":
+        order, last = "from the last word to the first", "first"
     axes = ("layer", BATCH, HIDDEN)
-    end = "first" if backward else "last"
+    hidden = f"What it shows after the {last} word."
+    cell = f"What it remembers after the {last} word."
     return [
         make_step(
             name,
             f"Reads {order}, starting from a state of zeros; one state after each word.",
-            shown,
-            input_shape=(*shown.shape[:2], network.config.embedding_dim),
+            states,
+            input_shape=(*states.shape[:2], network.config.embedding_dim),
             axes=(BATCH, SEQUENCE, HIDDEN),
-            from_the_end=1 if as_grid else None,
-            parameters=sum(parameter.numel() for parameter in module.parameters()),
+            from_the_end=end,
+            parameters=_count_parameters(getattr(network, name)),
         ),
-        make_step(
-            f"{name} final hidden state", f"What it shows after the {end} word.", hidden, axes=axes
-        ),
-        make_step(
-            f"{name} final cell state", f"What it remembers after the {end} word.", cell, axes=axes
-        ),
+        make_step(f"{name} final hidden state", hidden, final[0], axes=axes),
+        make_step(f"{name} final cell state", cell, final[1], axes=axes),
     ]
 
 
 @torch.inference_mode()
-def _final_states(module: nn.LSTM, read: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+def _final_states(module: nn.LSTM, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """The states after each row's own last word: the LSTM itself, told where each row ends."""
     packed = nn.utils.rnn.pack_padded_sequence(
-        read, lengths.cpu(), batch_first=True, enforce_sorted=False
+        inputs, lengths.cpu(), batch_first=True, enforce_sorted=False
     )
     with evaluation_mode(module):
         return module(packed)[1]
 
 
-def _to_the_right(sequence: Tensor, lengths: Tensor, width: int | None) -> Tensor:
+def _right_aligned(sequence: Tensor, lengths: Tensor, width: int) -> Tensor:
     """Rows `(batch, seq, features)` aligned to the right in a grid; padding shows zeros."""
-    width = width or sequence.shape[1]
     grid = sequence.new_zeros(len(sequence), width, sequence.shape[2])
     for row, length in enumerate(lengths.tolist()):
         grid[row, width - length :] = sequence[row, :length]
@@ -167,91 +168,62 @@ def _to_the_right(sequence: Tensor, lengths: Tensor, width: int | None) -> Tenso
 
 
 @torch.inference_mode()
-def _grid_head(network: LSTMClassifier, states: Tensor) -> list[Step]:
-    """The article's last steps: the head at every position, the verdict in the last column."""
-    batch, width, hidden = states.shape
-    flat = states.reshape(-1, hidden)
-    logits = network.linear(flat)
+def _head(
+    network: LSTMClassifier, features: Tensor, grid: tuple[int, ...] | None = None
+) -> list[Step]:
+    """The linear layer, the probabilities and the verdict.
+
+    Args:
+        features: `(batch, features)`, or all positions of the article's grid `(batch, sequence)`
+            in one row: its verdict stands in the last column.
+    """
+    logits = network.linear(features)
     squeezed = logits.squeeze(-1) if network.config.num_outputs == 1 else logits
     probabilities = network.probabilities(squeezed)
     two = network.config.num_labels == 2
-    shown = probabilities[:, 1:] if two else probabilities
-    grid = shown.reshape(batch, width) if two else shown.reshape(batch, width, -1)
-    positions, label = "position", () if two else ("label",)
-    return [
+    if grid is None:
+        axis, what, kind, end = BATCH, "the features become", "label", None
+        answers, verdict = probabilities, probabilities[:, 1] if two else probabilities
+    else:
+        axis, what, kind, end = "position", "each state becomes", "probability", 0
+        probabilities = probabilities[:, 1:] if two else probabilities
+        answers = probabilities.reshape(grid if two else (*grid, -1))
+        verdict = answers[:, -1]
+    steps = [
         make_step(
-            "flattened", "All positions of all reviews in one row.", flat,
-            input_shape=(batch, width, hidden), axes=(positions, HIDDEN), from_the_end=0,
+            "linear", f"The fully connected layer: {what} one number a label.", logits,
+            input_shape=tuple(features.shape), axes=(axis, "output"), from_the_end=end,
+            parameters=_count_parameters(network.linear),
         ),
         make_step(
-            "linear", "The fully connected layer: each state becomes one number a label.", logits,
-            input_shape=tuple(flat.shape), axes=(positions, "output"), from_the_end=0,
-            parameters=sum(p.numel() for p in network.linear.parameters()),
+            "sigmoid" if two else "softmax", _squeezing(network.config.temperature), probabilities,
+            input_shape=tuple(logits.shape), axes=(axis, kind), from_the_end=end,
         ),
         make_step(
-            _squeeze_name(network), _squeeze_what(network), shown,
-            input_shape=tuple(logits.shape), axes=(positions, "probability"), from_the_end=0,
+            "reshaped", "Back to one row a review: the answer after each word.", answers,
+            input_shape=tuple(probabilities.shape),
+            axes=(BATCH, SEQUENCE, "label")[: answers.ndim], from_the_end=1,
         ),
         make_step(
-            "reshaped", "Back to one row a review: the answer after each word.", grid,
-            input_shape=tuple(shown.shape), axes=(BATCH, SEQUENCE, *label), from_the_end=1,
-        ),
-        make_step(
-            "verdict", _verdict_what(network), grid[:, -1],
-            input_shape=tuple(grid.shape), axes=(BATCH, *label),
-        ),
-    ]  # fmt: skip
-
-
-@torch.inference_mode()
-def _head(network: LSTMClassifier, calls: dict[str, Call]) -> list[Step]:
-    config = network.config
-    pooled = calls["pooling"].outputs[0]
-    logits = calls["linear"].outputs[0]
-    probabilities = network.probabilities(logits.squeeze(-1) if config.num_outputs == 1 else logits)
-    two = config.num_labels == 2
-    verdict = probabilities[:, 1] if two else probabilities
-    pooling = {
-        "last": "The state after the last word of each direction.",
-        "mean": "The mean of the states over the real words.",
-        "max": "The largest value of each feature over the real words.",
-        "mean_max": "The mean and the largest value of each feature over the real words.",
-    }
-    return [
-        make_step(
-            "pooling", pooling[config.pooling], pooled,
-            input_shape=tuple(calls["pooling"].inputs[0].shape), axes=(BATCH, "features"),
-        ),
-        make_step(
-            "linear", "The fully connected layer: the features become one number a label.", logits,
-            input_shape=tuple(pooled.shape), axes=(BATCH, "output"),
-            parameters=sum(p.numel() for p in network.linear.parameters()),
-        ),
-        make_step(
-            _squeeze_name(network), _squeeze_what(network), probabilities,
-            input_shape=tuple(logits.shape), axes=(BATCH, "label"),
-        ),
-        make_step(
-            "verdict", _verdict_what(network), verdict,
-            input_shape=tuple(probabilities.shape), axes=(BATCH,) if two else (BATCH, "label"),
+            "verdict", _verdict(network.config.label_names), verdict,
+            input_shape=tuple(answers.shape), axes=(BATCH, "label")[: verdict.ndim],
         ),
     ]  # fmt: skip
+    return steps if grid else [step for step in steps if step.name != "reshaped"]
 
 
-def _squeeze_name(network: LSTMClassifier) -> str:
-    return "sigmoid" if network.config.num_labels == 2 else "softmax"
+def _count_parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _squeeze_what(network: LSTMClassifier) -> str:
-    temperature = network.config.temperature
+def _squeezing(temperature: float) -> str:
     first = (
-        "" if temperature == 1 else f"Divided by the temperature {temperature:g}, then squeezed: "
+        "" if temperature == 1 else f"divided by the temperature {temperature:g}, then squeezed: "
     )
     return f"{first}numbers between 0 and 1 that can be read as probabilities.".capitalize()
 
 
-def _verdict_what(network: LSTMClassifier) -> str:
-    names = network.config.label_names
+def _verdict(names: list[str]) -> str:
     if len(names) == 2:
         return f"Final sentiment prediction: the probability of {names[1]!r}."
     return f"Final prediction: the probability of each of {', '.join(names)}."
