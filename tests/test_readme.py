@@ -120,7 +120,9 @@ def test_a_reader_can_follow_the_readme_in_one_folder(reader, run, hub, capsys):
             if shown:
                 # What is trained here depends on the processor and its precision.
                 tolerance = 0.15 if "my-lstm" in command else 2e-3
-                assert_shown(shown.replace("https://huggingface.co", hub.endpoint), printed, tolerance)
+                assert_shown(
+                    shown.replace("https://huggingface.co", hub.endpoint), printed, tolerance
+                )
     assert names["pipe"].label_names == ["neg", "pos"]
     assert names["rows"].column_names == ["text", "label", "predicted_label", "predicted_score"]
 
@@ -188,3 +190,23 @@ def test_the_tour_runs(tmp_path):
     measured = json.loads((REFERENCE_FOLDER / EVALUATION_FILE).read_text())
     assert f"has {measured['accuracy']:.4f} on the 25,000 test reviews" in finished.stdout
     assert not list(tmp_path.iterdir())
+
+
+def test_every_file_is_in_the_tree_of_the_architecture_page_and_nothing_else_is():
+    tree = (ROOT / "docs" / "architecture.md").read_text().split("## Every file")[1].split("```")[1]
+    listed, parents = set(), []
+    for line in filter(None, tree.splitlines()):
+        depth = (len(line) - len(line.lstrip())) // 2
+        parents = [*parents[:depth], line.split()[0]]
+        listed.add("".join(parents))
+    folders = {name for name in listed if name.endswith("/")}
+    # Of these two the content is data.
+    whole = ("sentiment_hf/reference/", "sentiment_hf/sample/")
+    there = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("sentiment_hf", "scripts")
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and path.name != "__init__.py"
+    }
+    assert listed - folders == {name for name in there if not name.startswith(whole)}
+    assert all((ROOT / name).is_dir() for name in folders)
