@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from datasets import Dataset, concatenate_datasets
+from datasets import Dataset, concatenate_datasets, disable_progress_bars
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
 
+    disable_progress_bars()
     print(f"{processor_name()}; {', '.join(' '.join(pair) for pair in versions().items())}")
     reviews = load_reviews(arguments.dataset, seed=0)
     train, test = reviews["train"], reviews["test"].shuffle(seed=0)
