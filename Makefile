@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 .PHONY: demo test test-all lint clean
 
 demo: $(VENV)/installed
-	$(BIN)/python scripts/demo.py
+	$(BIN)/python scripts/tour.py
 
 test: $(VENV)/installed
 	$(BIN)/pytest -m "not slow"

@@ -21,6 +21,7 @@ from sentiment_hf.cli_options import (
     compute_options,
     data_options,
     dataset_argument,
+    hide_progress_bars,
     label_map,
     model_option,
     names,
@@ -121,9 +122,7 @@ def main() -> None:
     logger.setLevel(logging.INFO if _is_first_process() else logging.ERROR)
     logger.propagate = False
     if not (_is_first_process() and sys.stderr.isatty()):
-        # Read when these are imported, which prediction from a local folder never does.
-        os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
-        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+        hide_progress_bars()
 
 
 @main.command()

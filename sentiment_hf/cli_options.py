@@ -36,10 +36,16 @@ def _decoded(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
+def hide_progress_bars() -> None:
+    """Those of the libraries; read when these are imported, which prediction never does."""
+    os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+
+
 def _quiet(context: click.Context, parameter: click.Parameter, quiet: bool) -> bool:
     if quiet:
         logging.getLogger("sentiment_hf").setLevel(logging.ERROR)
-        os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+        hide_progress_bars()
     return quiet
 
 

@@ -1,7 +1,8 @@
-"""The tour that `make demo` gives, offline: `python scripts/demo.py`.
+"""A tour of the commands, offline: trains, measures, saves, loads and predicts.
 
-Trains a small network on the sample corpus, measures it, uses it in a new process, and lets the
-reference checkpoint read the same texts.
+    python scripts/tour.py
+
+`make demo` installs the package and runs this.
 """
 
 import json
@@ -24,29 +25,30 @@ TEXTS = [
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         small = str(Path(folder) / "sample-lstm")
-        print("1. Train a tokenizer and a network on the sample corpus, 248 reviews, offline.\n")
+        print("1. Train a tokenizer and a network on the 248 reviews of the sample corpus.\n")
         run("train", "sample", "--output", small, "--quiet")
-        print("\n2. Measure it on the 100 reviews it has not seen.\n")
-        before = accuracy(small)
-        print("\n3. Load it in a new process, beside the reference checkpoint of the package.\n")
-        ours = predict(*TEXTS, "--model", small)
-        theirs = predict(*TEXTS)
+        print("\n2. Measure it on the 100 reviews of the test split.\n")
+        accuracy = measure(small)
+        print("\n3. Load it in a new process, and the reference checkpoint beside it.\n")
+        small_answers = predict(*TEXTS, "--model", small)
+        reference_answers = predict(*TEXTS)
         print(f"\n{'trained just now':<18}{'reference':<14}text")
-        for mine, reference in zip(ours, theirs, strict=True):
-            print(f"{verdict(mine):<18}{verdict(reference):<14}{mine['text']}")
+        for answers in zip(small_answers, reference_answers, strict=True):
+            small_answer, reference_answer = map(label_and_score, answers)
+            print(f"{small_answer:<18}{reference_answer:<14}{answers[0]['text']}")
     measured = read_json(REFERENCE_FOLDER / EVALUATION_FILE)
     print(
-        f"\nTrained on 248 reviews, the small one is right on {before:.0%} of 100 more by the same"
-        f" writers.\nThe reference has read IMDB's training reviews and is right on"
-        f" {measured['accuracy']:.1%} of the {measured['n']:,} of\nits test split.\n"
-        '\nLook inside:         sentiment-hf inspect "Not a bad film at all." --trajectory'
-        "\nThe real thing:      sentiment-hf train stanfordnlp/imdb --output imdb-lstm"
-        "\nYour own reviews:    sentiment-hf train my.csv --output my-lstm"
+        f"\nThe network trained just now has an accuracy of {accuracy:.2f} on the sample corpus."
+        f"\nThe reference checkpoint has {measured['accuracy']:.4f} on the {measured['n']:,} test"
+        " reviews of IMDB.\n"
+        '\nLook inside:        sentiment-hf inspect "Not a bad film at all." --trajectory'
+        "\nTrain on IMDB:      sentiment-hf train stanfordnlp/imdb --output imdb-lstm"
+        "\nTrain on your csv:  sentiment-hf train my.csv --output my-lstm --init-from reference"
     )
 
 
 def run(*arguments: str) -> str:
-    """Runs the command, shows it and what it prints."""
+    """Shows and runs a command; returns what it printed."""
     shown = " ".join(f'"{text}"' if " " in text else Path(text).name for text in arguments)
     print(f"$ sentiment-hf {shown if len(shown) < 90 else shown[:87] + '...'}", flush=True)
     command = [sys.executable, "-m", "sentiment_hf.cli", *arguments]
@@ -56,7 +58,7 @@ def run(*arguments: str) -> str:
     return finished.stdout
 
 
-def accuracy(model: str) -> float:
+def measure(model: str) -> float:
     results = json.loads(run("evaluate", "sample", "--model", model, "--quiet", "--json"))
     print(f"accuracy {results['accuracy']:.2f}, {results['reviews_per_second']:.0f} reviews/s")
     return results["accuracy"]
@@ -66,7 +68,7 @@ def predict(*arguments: str) -> list[dict]:
     return [json.loads(line) for line in run("predict", *arguments, "--json").splitlines()]
 
 
-def verdict(answer: dict) -> str:
+def label_and_score(answer: dict) -> str:
     return f"{answer['label']} {answer['score']:.2f}"
 
 
