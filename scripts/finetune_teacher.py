@@ -102,8 +102,7 @@ def finetune(
         eval_dataset=validation,
         compute_metrics=accuracy,
     )
-    saved = sorted((output / "steps").glob("checkpoint-*"))
-    trainer.train(resume_from_checkpoint=bool(saved))
+    trainer.train(resume_from_checkpoint=resumed_from(output / "steps"))
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
     measured = {
@@ -112,6 +111,11 @@ def finetune(
     }
     (output / "validation.json").write_text(json.dumps(measured, indent=2) + "\n")
     return measured
+
+
+def resumed_from(steps: Path) -> bool:
+    """Whether a training that was cut off has left something there."""
+    return any(steps.glob("checkpoint-*"))
 
 
 def encoded(split: Any, encode: HeadAndTailEncoder) -> list[dict[str, Any]]:

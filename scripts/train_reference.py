@@ -7,9 +7,10 @@ The data: IMDB and SST-2 from the Hub; the product reviews are ten domains of FD
 Huang 2017), from its authors' repository, as a data set with `text`, `label` and `domain` and the
 splits `train` and `unlabelled`.
 
-1. `teacher`: the base encoder, fine-tuned on the labels of all three.
-2. `lm`: embedding and LSTM as a language model on all texts.
-3. `reference`: preset `student`, from that encoder, on the labels of all three and on what the
+1. `adapted`: the base encoder as a masked language model on all texts.
+2. `teacher`: that encoder, fine-tuned on the labels of all three.
+3. `lm`: embedding and LSTM as a language model on all texts.
+4. `reference`: preset `student`, from that encoder, on the labels of all three and on what the
    teacher answers to them, to the texts without labels, and to their sentences.
 
 Everything is chosen on IMDB's validation rows, on whole sentences held out of SST-2's training
@@ -26,6 +27,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+from adapt_encoder import adapt
 from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets, load_dataset
 from finetune_teacher import BASE, finetune
 
@@ -57,9 +59,21 @@ def main() -> None:
     work, seed = arguments.work, arguments.seed
     prepared = prepare(arguments.imdb, arguments.sst2, arguments.products, work / "data", seed)
     # A finished stage says so and is not repeated; an unfinished one resumes.
+    texts = all_texts(prepared, seed)
+    if not (work / "adapted" / "config.json").exists():
+        adapt(texts["train"], work / "adapted", base=arguments.base, seed=seed)
     if not (work / "teacher" / "validation.json").exists():
-        finetune(prepared, work / "teacher", base=arguments.base, seed=seed)
-    pretrain(all_texts(prepared, seed), work / "lm", seed=seed, resume=True)
+        finetune(
+            prepared,
+            work / "teacher",
+            base=str(work / "adapted"),
+            learning_rate=1.2e-4,
+            batch_size=128,
+            seed=seed,
+        )
+    pretrain(
+        texts, work / "lm", epochs=5, batch_size=288, learning_rate=5e-3, seed=seed, resume=True
+    )
     train(
         prepared,
         work / "reference",

@@ -1,0 +1,115 @@
+"""Adapts an encoder of `transformers` to the texts of data sets, as a masked language model.
+
+    python scripts/adapt_encoder.py stanfordnlp/imdb --unlabelled-split unsupervised \
+        --output runs/adapted
+
+What comes out is a `--base` for scripts/finetune_teacher.py (Gururangan et al. 2020,
+arXiv:2004.10964: encoders that have read a task's own texts classify them better). No label is
+used; validation texts and test texts are left out. Cut off, the same command resumes.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from finetune_teacher import BASE, resumed_from
+from transformers import (
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    DataCollatorForLanguageModeling,
+    Trainer,
+    TrainingArguments,
+)
+
+from sentiment_hf.data.columns import parse_label_map
+from sentiment_hf.errors import run_script
+from sentiment_hf.model.device import pick_device, pick_training_dtype
+from sentiment_hf.training.rows import read_training_rows
+
+WINDOW = 256
+SHORTEST = 10
+MASKED = 0.2
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("datasets", nargs="+", metavar="DATASET")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--base", default=BASE, help=f"a folder or a Hub id [default: {BASE}]")
+    parser.add_argument("--unlabelled-split", default="", metavar="A,B")
+    parser.add_argument("--label-map", type=parse_label_map)
+    parser.add_argument("--epochs", type=float, default=3)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    splits = [name for name in arguments.unlabelled_split.split(",") if name]
+    reading = {"label_map": arguments.label_map}
+    rows = read_training_rows(arguments.datasets, splits, arguments.seed, reading)
+    adapt(
+        rows.training_texts,
+        arguments.output,
+        base=arguments.base,
+        epochs=arguments.epochs,
+        seed=arguments.seed,
+    )
+
+
+def adapt(
+    texts: Dataset,
+    output: Path,
+    *,
+    base: str = BASE,
+    epochs: float = 3,
+    learning_rate: float = 6e-4,
+    batch_size: int = 384,
+    seed: int = 0,
+) -> None:
+    """Writes encoder and tokenizer into `output`."""
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    model = AutoModelForMaskedLM.from_pretrained(base)
+    head = model.get_output_embeddings()
+    transform = getattr(getattr(model, "cls", None), "predictions", None)
+    if transform is not None and head is not None:
+        # An encoder for sentences has lost its head: the identity is a better start than noise.
+        with torch.no_grad():
+            torch.nn.init.eye_(transform.transform.dense.weight)
+            transform.transform.dense.bias.zero_()
+    windows = []
+    for ids in tokenizer(texts["text"][:], add_special_tokens=False, verbose=False)["input_ids"]:
+        for start in range(0, len(ids), WINDOW - 2):
+            window = ids[start : start + WINDOW - 2]
+            if len(window) >= SHORTEST:
+                windows.append(
+                    {"input_ids": [tokenizer.cls_token_id, *window, tokenizer.sep_token_id]}
+                )
+    device = pick_device()
+    dtype, _ = pick_training_dtype(device)
+    steps = output / "steps"
+    trainer = Trainer(
+        model,
+        TrainingArguments(
+            str(steps),
+            num_train_epochs=epochs,
+            learning_rate=learning_rate,
+            warmup_steps=0.06,
+            weight_decay=0.01,
+            per_device_train_batch_size=batch_size,
+            train_sampling_strategy="group_by_length",
+            use_cpu=device.type == "cpu",
+            bf16=dtype == torch.bfloat16,
+            save_steps=200,
+            save_total_limit=1,
+            logging_steps=100,
+            seed=seed,
+            report_to="none",
+        ),
+        data_collator=DataCollatorForLanguageModeling(tokenizer, mlm_probability=MASKED),
+        train_dataset=windows,
+    )
+    trainer.train(resume_from_checkpoint=resumed_from(steps))
+    model.base_model.save_pretrained(output)
+    tokenizer.save_pretrained(output)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_script(main))
