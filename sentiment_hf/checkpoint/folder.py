@@ -3,8 +3,10 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,16 @@ from tokenizers import Tokenizer
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from sentiment_hf.checkpoint.files import STAGED, read_json, write_json, write_tensors
+from sentiment_hf.checkpoint.files import (
+    is_leftover,
+    locked,
+    read_bytes,
+    read_json,
+    staged_folder,
+    write_json,
+    write_tensors,
+    write_text,
+)
 from sentiment_hf.data.tokenization import PAD_TOKEN, UNK_TOKEN, tokenizer_config
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.model.config import LSTMConfig
@@ -42,7 +53,12 @@ PUBLISHED_FILES = (
     f"{FIGURES_FOLDER}/*.png",
 )
 
+LARGEST_CONFIG_BYTES = 1_000_000
+# In the header of the weights: the checksum alone, as earlier versions wrote it; and one JSON
+# object, because the order of several keys changes from one writing to the next.
 CHECKSUM_KEY = "sha256"
+CHECKSUMS_KEY = "checksums"
+MEASURED_KEY = "weights"
 HEAD = "linear."
 ENCODER_ARCHITECTURE = "LSTMEncoder"
 
@@ -60,12 +76,50 @@ def is_checkpoint(folder: Path) -> bool:
     return os.path.exists(folder / CONFIG_FILE)
 
 
-def foreign_names(folder: Path, also_ours: set[str]) -> list[str]:
-    """What lies in a folder and is no part of a checkpoint."""
-    ours = {pattern.partition("/")[0] for pattern in PUBLISHED_FILES} | also_ours | {STAGED}
-    ours |= {f"{name}.new" for name in ours}
-    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    return sorted(found - ours)
+def foreign_file(folder: Path, also_ours: tuple[str, ...] = ()) -> str | None:
+    """The first thing at any depth of a folder that is no part of a checkpoint."""
+    ours = (*PUBLISHED_FILES, *also_ours)
+
+    def first_in(inner: Path) -> str | None:
+        for path in sorted(inner.iterdir()):
+            name = path.relative_to(folder).as_posix()
+            if is_leftover(path) or has_name_of(name, ours):
+                continue
+            is_ours = any(pattern.startswith(f"{name}/") for pattern in ours)
+            found = first_in(path) if is_ours and path.is_dir() and not path.is_symlink() else name
+            if found:
+                return found
+        return None
+
+    return first_in(folder) if folder.is_dir() else None
+
+
+def has_name_of(name: str, patterns: Iterable[str]) -> bool:
+    """Whether the name of a file, relative to its checkpoint, is one of these."""
+    depth = name.count("/")
+    return any(fnmatchcase(name, p) and p.count("/") == depth for p in patterns)
+
+
+@contextmanager
+def saved_checkpoint(folder: Path) -> Iterator[Path]:
+    """Gives a copy of a checkpoint folder to change; the changes then count together.
+
+    The card is not in it: it is rendered from what the folder holds in the end.
+    """
+    with locked(folder):
+        kept = [path for path in published(folder) if path.name != CARD_FILE]
+        with staged_folder(folder, published, kept) as new:
+            yield new
+
+
+def drop_other_records(folder: Path) -> None:
+    """Removes what was measured of other weights than those in the folder."""
+    for name in (TRAINING_FILE, EVALUATION_FILE):
+        with suppress(SentimentError):
+            if not is_own_file(folder / name) or read_record(folder, name):
+                continue
+        (folder / name).unlink()
+        shutil.rmtree(folder / FIGURES_FOLDER, ignore_errors=True)
 
 
 def is_own_file(path: Path) -> bool:
@@ -107,8 +161,16 @@ def _write(
                 exit_status=1,
             )
     write_json(folder / CONFIG_FILE, {**values, "sentiment_hf_version": __version__})
-    # One key alone: the order of several changes from one writing to the next.
-    write_tensors(folder / WEIGHTS_FILE, stored, {CHECKSUM_KEY: weights_checksum(stored)})
+    belonging = [name for name in (CONFIG_FILE, TOKENIZER_FILE) if (folder / name).exists()]
+    checksums = {name: _text_checksum(folder / name) for name in belonging}
+    checksums[WEIGHTS_FILE] = weights_checksum(stored)
+    metadata = {CHECKSUMS_KEY: json.dumps(checksums, sort_keys=True)}
+    write_tensors(folder / WEIGHTS_FILE, stored, metadata)
+
+
+def _text_checksum(path: Path) -> str:
+    """The sha256 of a text file; the line ends of another system make no difference."""
+    return hashlib.sha256(read_bytes(path).replace(b"\r\n", b"\n")).hexdigest()
 
 
 def weights_checksum(tensors: dict[str, torch.Tensor]) -> str:
@@ -121,13 +183,14 @@ def weights_checksum(tensors: dict[str, torch.Tensor]) -> str:
 
 
 def write_tokenizer(folder: Path, tokenizer: Tokenizer, max_length: int | None) -> None:
-    tokenizer.save(str(folder / TOKENIZER_FILE))
+    """Writes the tokenizer's two files; before the weights, which name its checksum."""
+    write_text(folder / TOKENIZER_FILE, tokenizer.to_str(pretty=True))
     write_json(folder / TOKENIZER_CONFIG_FILE, tokenizer_config(max_length))
 
 
 def read_config(folder: Path) -> LSTMConfig:
     """Reads `config.json`; see `LSTMConfig.from_dict` for what is refused."""
-    values = read_json(folder / CONFIG_FILE)
+    values = read_json(folder / CONFIG_FILE, LARGEST_CONFIG_BYTES)
     try:
         return LSTMConfig.from_dict(values)
     except SentimentError as error:
@@ -178,7 +241,8 @@ class _SkipInit(TorchFunctionMode):
 
 
 def is_encoder(folder: Path) -> bool:
-    return read_json(folder / CONFIG_FILE).get("architectures") == [ENCODER_ARCHITECTURE]
+    values = read_json(folder / CONFIG_FILE, LARGEST_CONFIG_BYTES)
+    return values.get("architectures") == [ENCODER_ARCHITECTURE]
 
 
 def read_encoder(folder: Path, network: LSTMClassifier) -> None:
@@ -205,18 +269,27 @@ def _without_head(tensors: dict[str, Any]) -> dict[str, Any]:
 
 def read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
     """Reads exactly the tensors that are expected, as float32."""
+    if path.exists() and not path.is_file():
+        raise SentimentError(f"{path} is no regular file; it was not read.")
     try:
         with safe_open(path, framework="pt") as file:
             found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
             _compare(path, expected, found)
             tensors = {name: file.get_tensor(name) for name in expected}
-            checksum = (file.metadata() or {}).get(CHECKSUM_KEY)
+            checksums = _checksums(file.metadata())
     except FileNotFoundError as error:
         raise SentimentError(f"{path.parent} has no {path.name}.") from error
     except (SafetensorError, OSError) as error:
         raise SentimentError(f"{path} is damaged: {str(error)[:120]}") from error
-    if checksum is not None and checksum != weights_checksum(tensors):
+    if checksums.pop(WEIGHTS_FILE, None) not in (None, weights_checksum(tensors)):
         raise SentimentError(f"{path} is damaged: its weights differ from their checksum.")
+    for name in (CONFIG_FILE, TOKENIZER_FILE):
+        other = path.parent / name
+        if name in checksums and other.exists() and checksums[name] != _text_checksum(other):
+            raise SentimentError(
+                f"{path} belongs to another {name} than the one beside it: the folder is being"
+                " written, or was changed by hand; load the checkpoint again, or save it anew."
+            )
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             raise SentimentError(f"{path}: {name} holds {tensor.dtype}, not weights.")
@@ -225,6 +298,49 @@ def read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, 
         if not torch.isfinite(tensors[name]).all():
             raise SentimentError(f"{path}: {name} holds numbers that are not finite.")
     return tensors
+
+
+def _checksums(metadata: dict[str, str] | None) -> dict[str, Any]:
+    """What the header of a weights file says of the weights and of the files they belong to."""
+    metadata = metadata or {}
+    if CHECKSUMS_KEY not in metadata:
+        return {WEIGHTS_FILE: metadata[CHECKSUM_KEY]} if CHECKSUM_KEY in metadata else {}
+    try:
+        return dict(json.loads(metadata[CHECKSUMS_KEY]))
+    except (ValueError, TypeError, RecursionError):
+        return {WEIGHTS_FILE: "damaged"}
+
+
+def weights_named(folder: Path) -> str | None:
+    """The checksum by which records name the weights in a folder."""
+    return _weights_header(folder).get(WEIGHTS_FILE)
+
+
+def _weights_header(folder: Path) -> dict[str, Any]:
+    try:
+        with safe_open(folder / WEIGHTS_FILE, framework="np") as file:
+            return _checksums(file.metadata())
+    except (SafetensorError, OSError):
+        return {}
+
+
+def write_record(folder: Path, name: str, values: dict[str, Any], weights: str | None) -> None:
+    """Writes what was measured of the weights of this name."""
+    write_json(folder / name, {**values, MEASURED_KEY: weights})
+
+
+def read_record(folder: Path, name: str) -> dict[str, Any]:
+    """What was measured of the weights in the folder; empty where there is nothing.
+
+    A record that names no weights, as earlier versions wrote it, is that of weights that name no
+    other files.
+    """
+    if not is_own_file(folder / name):
+        return {}
+    values = read_json(folder / name, LARGEST_CONFIG_BYTES)
+    header = _weights_header(folder)
+    is_old = MEASURED_KEY not in values and CONFIG_FILE not in header
+    return values if is_old or values.get(MEASURED_KEY) == header.get(WEIGHTS_FILE) else {}
 
 
 def _compare(path: Path, expected: dict[str, Any], found: dict[str, Any]) -> None:

@@ -6,16 +6,17 @@ from pathlib import Path
 
 from sentiment_hf.checkpoint.card import write_card
 from sentiment_hf.checkpoint.download import find_checkpoint
-from sentiment_hf.checkpoint.files import made_folder
 from sentiment_hf.checkpoint.folder import (
     CONFIG_FILE,
     WEIGHTS_FILE,
+    drop_other_records,
     read_config,
     read_weights,
+    saved_checkpoint,
     without_weights,
     write_network,
 )
-from sentiment_hf.checkpoint.upload import push_folder
+from sentiment_hf.checkpoint.upload import check_address, push_folder
 from sentiment_hf.model.config import LSTMConfig
 from sentiment_hf.model.network import LSTMClassifier
 
@@ -46,6 +47,7 @@ class PushToHubMixin(ABC):
         Returns:
             The address of the repository or of the pull request.
         """
+        check_address(repo_id, token)
         with tempfile.TemporaryDirectory() as parent:
             folder = Path(parent) / repo_id.rsplit("/", maxsplit=1)[-1]
             self.save_pretrained(folder)
@@ -98,9 +100,10 @@ class LSTMForSequenceClassification(LSTMClassifier, PushToHubMixin):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes `config.json`, `model.safetensors` and a card into a folder."""
-        folder = made_folder(folder)
-        write_network(folder, self)
-        write_card(folder)
+        with saved_checkpoint(Path(folder)) as new:
+            write_network(new, self)
+            drop_other_records(new)
+            write_card(new)
 
 
 def read_network(folder: Path, config: LSTMConfig) -> LSTMForSequenceClassification:

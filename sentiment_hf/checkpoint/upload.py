@@ -1,12 +1,11 @@
 """A checkpoint folder becomes a repository of the Hub: one push is one commit on a known parent."""
 
-from fnmatch import fnmatchcase
 from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sentiment_hf.checkpoint.card import render_card, updated_card
+from sentiment_hf.checkpoint.card import render_card, updated_card, with_edits
 from sentiment_hf.checkpoint.download import (
     LIBRARY,
     checksum_of,
@@ -14,6 +13,7 @@ from sentiment_hf.checkpoint.download import (
     has_checksum,
     usable_token,
 )
+from sentiment_hf.checkpoint.files import whole_folder
 from sentiment_hf.checkpoint.folder import (
     CARD_FILE,
     EVALUATION_FILE,
@@ -21,8 +21,11 @@ from sentiment_hf.checkpoint.folder import (
     REQUIRED_FILES,
     TOKENIZER_FILE,
     TRAINING_FILE,
+    has_name_of,
+    is_own_file,
     published,
     read_config,
+    read_record,
     read_tokenizer,
     read_weights,
 )
@@ -68,7 +71,7 @@ def push_folder(
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
-    folder = Path(folder)
+    folder = whole_folder(Path(folder))
     check_folder(folder)
     render_card(folder, repo_id)  # Says now what would fail when the repository is made.
     check_address(repo_id, token)
@@ -77,8 +80,8 @@ def push_folder(
         info = _open(api, repo_id, private, branch, create_pr)
         repo_id = info.id
         address = f"{api.endpoint}/{repo_id}"
-        rendered = render_card(folder, repo_id)
-        new = {str(path.relative_to(folder)): path.read_bytes() for path in published(folder)}
+        rendered = with_edits(folder, repo_id, render_card(folder, repo_id))
+        new = {path.relative_to(folder).as_posix(): path.read_bytes() for path in published(folder)}
         new[CARD_FILE] = rendered.encode() if replace_card else _card(api, info, rendered)
         there = {entry.rfilename: entry for entry in info.siblings or []}
         changed = [
@@ -87,7 +90,7 @@ def push_folder(
             if name not in there
             or not has_checksum(BytesIO(content), checksum_of(there[name]) or "")
         ]
-        stale = [name for name in there if name not in new and _is_ours(name)]
+        stale = [name for name in there if name not in new and has_name_of(name, PUBLISHED_FILES)]
         commit = info.sha
         _check_tag(api, info, tag, is_new=bool(changed or stale))
         if changed or stale:
@@ -123,6 +126,11 @@ def check_folder(folder: Path) -> None:
     read_weights(folder, config)
     if (folder / TOKENIZER_FILE).exists():
         read_tokenizer(folder, config)
+    for name in (TRAINING_FILE, EVALUATION_FILE):
+        if is_own_file(folder / name) and not read_record(folder, name):
+            raise SentimentError(
+                f"{folder / name} was measured on other weights: evaluate these, or remove it."
+            )
 
 
 def check_address(repo_id: str, token: str | bool | None = None) -> None:
@@ -176,11 +184,6 @@ def _open(
             " the Hub first."
         )
     return info
-
-
-def _is_ours(name: str) -> bool:
-    depth = name.count("/")
-    return any(fnmatchcase(name, p) and p.count("/") == depth for p in PUBLISHED_FILES)
 
 
 def _card(api: "HfApi", info: "ModelInfo", rendered: str) -> bytes:
