@@ -86,16 +86,14 @@ class StateFolder:
             SentimentError: both states are damaged, or belong to another training.
         """
         try:
-            progress, tensors = self._load(NEWEST, trainer)
+            self._restore(NEWEST, trainer)
         except _DamagedError as error:
             if not (self.path / PREVIOUS).exists():
                 raise
-            logger.warning("%s Resuming from the state before.", error)
-            progress, tensors = self._load(PREVIOUS, trainer)
-        with self._damage_errors():
-            _load_state(trainer, tensors, progress)
+            logger.warning("%s Taking the state before.", error)
+            self._restore(PREVIOUS, trainer)
 
-    def _load(self, name: str, trainer: "Trainer") -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def _restore(self, name: str, trainer: "Trainer") -> None:
         with self._damage_errors():
             progress = read_json(self.path / name)
             identity = dict(progress["identity"])
@@ -109,7 +107,8 @@ class StateFolder:
                     f" ({identity.get(key)!r}, not {value!r}); run it with the same arguments, or"
                     " start afresh with `overwrite`."
                 )
-        return progress, tensors
+        with self._damage_errors():
+            _load_state(trainer, tensors, progress)
 
     @contextmanager
     def _damage_errors(self) -> Iterator[None]:
@@ -142,7 +141,7 @@ def _load_state(trainer: "Trainer", tensors: dict[str, Tensor], progress: dict[s
     trainer.loss_sum, trainer.seconds = float(progress["loss_sum"]), float(progress["seconds"])
     trainer.history = [dict(entry) for entry in progress["history"]]
     trainer.scores = [float(score) for score in progress["scores"]]
-    if len(trainer.scores) != len(trainer.history):
+    if [entry["epoch"] for entry in trainer.history] != [*range(1, len(trainer.scores) + 1)]:
         raise ValueError("its scores are not those of its history")
     trainer.model.load_state_dict(_without_prefix("model", tensors))
     device = trainer.accelerator.device
