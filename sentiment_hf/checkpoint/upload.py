@@ -29,7 +29,7 @@ from sentiment_hf.checkpoint.folder import (
     read_tokenizer,
     read_weights,
 )
-from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_errors
+from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_errors, without_password
 from sentiment_hf.version import __version__
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def push_folder(
     with hub_errors(f"the repository {repo_id!r}", without_hub=WITHOUT_HUB):
         info = _open(api, repo_id, private, branch, create_pr)
         repo_id = info.id
-        address = f"{api.endpoint}/{repo_id}"
+        address = without_password(f"{api.endpoint}/{repo_id}")
         rendered = with_edits(folder, repo_id, render_card(folder, repo_id))
         new = {path.relative_to(folder).as_posix(): path.read_bytes() for path in published(folder)}
         new[CARD_FILE] = rendered.encode() if replace_card else _card(api, info, rendered)
@@ -105,7 +105,7 @@ def push_folder(
                 create_pr=create_pr,
                 parent_commit=info.sha,
             )
-            commit, address = made.oid, made.pr_url or address
+            commit, address = made.oid, without_password(made.pr_url or address)
         if tag:
             api.create_tag(repo_id, tag=tag, revision=commit, exist_ok=True)
     return str(address)
