@@ -1,7 +1,9 @@
 """The model card: rendered from what was measured and written down, and from nothing else."""
 
 import hashlib
+import html
 import logging
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +20,7 @@ from sentiment_hf.checkpoint.folder import (
     read_config,
     read_record,
 )
-from sentiment_hf.errors import SentimentError
+from sentiment_hf.errors import SentimentError, printable
 from sentiment_hf.version import __version__
 
 if TYPE_CHECKING:
@@ -43,6 +45,25 @@ def write_card(folder: Path, before: Path | None = None) -> None:
     if before is not None:
         card = with_edits(before, name_of(folder), card)
     write_text(folder / CARD_FILE, card)
+
+
+def _code(text: str) -> str:
+    """A text as code in Markdown, whatever is in it."""
+    if "`" not in text:
+        return f"`{text}`"
+    fence = "`" * (1 + max(map(len, re.findall("`+", text))))
+    return f"{fence} {text} {fence}"
+
+
+def _as_text(value: Any) -> Any:
+    """What a record says, as text in Markdown: no HTML, no end of a cell, no escape sequence."""
+    if isinstance(value, str):
+        return printable(html.escape(value, quote=False).replace("|", "\\|"))
+    if isinstance(value, list):
+        return [_as_text(one) for one in value]
+    if isinstance(value, dict):
+        return {_as_text(key): _as_text(one) for key, one in value.items()}
+    return value
 
 
 def with_edits(folder: Path, model: str, new: str) -> str:
@@ -93,9 +114,9 @@ def _render_card(folder: Path, repo_id: str | None) -> str:
         model=model,
         config=config,
         has_tokenizer=(folder / TOKENIZER_FILE).exists(),
-        labels=" and ".join(f"`{label}`" for label in config.label_names),
-        training=training,
-        results=results,
+        labels=" and ".join(map(_code, config.label_names)),
+        training=_as_text(training),
+        results=_as_text(results),
         metrics=[
             (metric, results[metric]) for metric in METRICS if results.get(metric) is not None
         ],
