@@ -237,6 +237,24 @@ def test_resuming_a_checkpoint_that_no_training_wrote_is_not_finished(checkpoint
     assert {path: path.read_bytes() for path in checkpoint.iterdir()} == before
 
 
+def test_a_finished_training_whose_files_had_not_all_taken_their_places_is_finished(
+    trained, tmp_path
+):
+    folder = tmp_path / "out"
+    (folder / ".sentiment-hf-1/files").mkdir(parents=True)
+    (folder / ".sentiment-hf-1/made-by-sentiment-hf").touch()
+    for path in published(trained):
+        copy = folder / ".sentiment-hf-1/files" / path.relative_to(trained)
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    assert not (folder / "config.json").exists()
+    (folder / ".sentiment-hf-1/complete").touch()
+    assert answers(folder) == answers(trained)
+    assert OutputFolder(folder).is_finished(resume=True, overwrite=False)
+    assert (folder / "training.json").exists()
+    assert not (folder / ".sentiment-hf-1").exists()
+
+
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_to_end_is_held_back_until_the_step_is_whole(name):
     number = getattr(signal, name)

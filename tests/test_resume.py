@@ -176,9 +176,16 @@ def test_overwriting_killed_at_any_moment_leaves_a_whole_checkpoint(
     assert (tmp_path / "out/model.safetensors").read_bytes() == whole
 
 
-def test_ctrl_c_saves_says_how_to_go_on_and_loses_nothing(command, whole, tmp_path):
+@pytest.mark.parametrize(
+    "sign",
+    [
+        signal.SIGINT,
+        *(pytest.param(s, marks=pytest.mark.slow) for s in (signal.SIGTERM, signal.SIGHUP)),
+    ],
+)
+def test_a_signal_to_end_saves_says_how_to_go_on_and_loses_nothing(command, whole, tmp_path, sign):
     moment = ("os.remove", "step-3.safetensors", 1)
-    interrupted, log = command(sign=signal.SIGINT, moment=moment)
+    interrupted, log = command(sign=sign, moment=moment)
     assert interrupted == 130
     last = log.splitlines()[-1]
     assert last.startswith("error: ")

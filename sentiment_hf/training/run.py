@@ -207,13 +207,16 @@ class OutputFolder:
         self.lock = ExitStack()
 
     def is_finished(self, *, resume: bool, overwrite: bool) -> bool:
-        """Whether there is nothing left to do; touches nothing.
+        """Whether there is nothing left to do; touches nothing but what a kill has left.
 
         Raises:
             SentimentError: the folder holds something that must not be lost.
         """
         found = self._content(resume=resume, overwrite=overwrite)
         if resume and found == "training":
+            if whole_folder(self.path) != self.path:
+                with locked(self.path):
+                    recover_folder(self.path, published)
             logger.warning("The training in %s is already finished.", self.path)
             return True
         if resume and found != "state":
