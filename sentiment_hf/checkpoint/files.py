@@ -14,6 +14,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +104,12 @@ def replaced_file(path: Path) -> Iterator[Path]:
         new.unlink(missing_ok=True)
         raise
     _sync(path.parent)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Removes what kills have left of earlier writings of a file that nobody else writes."""
+    for leftover in path.parent.glob(f"{escape(path.name)}.{'[0-9a-f]' * 16}.tmp"):
+        leftover.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:
