@@ -1,4 +1,4 @@
-"""Training on several processes, as torchrun starts them: together they walk one process's way."""
+"""Training on several processes, as torchrun starts them: together they train as one does."""
 
 import json
 import os
@@ -54,7 +54,7 @@ main()
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["train", "pretrain"])
-def test_two_processes_walk_the_way_of_one(tmp_path, command):
+def test_two_processes_train_as_one_does(tmp_path, command):
     (tmp_path / "still.py").write_text(NO_DROPOUT)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
 

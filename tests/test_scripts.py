@@ -206,4 +206,4 @@ def test_few_labels_writes_its_page(tmp_path, checkpoint):
     assert record["data"]["unlabelled_rows"] > 200
     # The second round goes on from the first, and asks it.
     assert record["arguments"]["init_from"] == "student-1"
-    assert record["arguments"]["teacher"] == "student-1, lsa, ngrams"
+    assert record["arguments"]["teacher"] == "student-1"
