@@ -66,6 +66,8 @@ def find_text_column(
                 f" among {', '.join(features)}."
             )
         text = strings[0]
+    if not text:
+        raise SentimentError("The column that holds the text has no name; give it one.")
     if text in labels:
         raise SentimentError(f"The column {text!r} cannot hold both the texts and the labels.")
     if not _is_text(features[text]):
