@@ -379,3 +379,10 @@ def test_a_dataset_that_cannot_be_used_is_one_sentence(make, words, call, checkp
         calls[call](make())
     assert caught.value.exit_status == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_the_only_split_is_trained_on_whatever_its_name_but_for_a_test_split(save):
+    (own,) = read(save("films", reviews=split("film", 60))).labelled
+    assert (len(own.train), len(own.validation)) == (54, 6)
+    with pytest.raises(SentimentError, match=r"'train'.*test"):
+        read(save("goods", test=split("good", 60)))

@@ -183,7 +183,7 @@ def _open_labelled(source: DatasetSource, seed: int, options: Mapping[str, Any])
     """The split `train` and, where there is one, the validation split."""
     there = open_dataset(source, config=options.get("config"), revision=options.get("revision"))
     own = [name for name in VALIDATION_SPLITS if name in there]
-    if TRAIN_SPLIT not in there and len(there) == 1:
+    if len(there) == 1 and TRAIN_SPLIT not in there and TEST_SPLIT not in there:
         source = DatasetDict({TRAIN_SPLIT: next(iter(there.values()))})
         options = {**options, "config": None, "revision": None}
     return load_reviews(source, splits=[TRAIN_SPLIT, *own[:1]], seed=seed, **options)
@@ -241,6 +241,7 @@ def _with_validation(
     train = _numbered_as(labelled_rows(splits[TRAIN_SPLIT]), names)
     if not len(train):
         raise SentimentError(f"No row of the data set {name} has both a text and a label.")
+    _check_classes(name, train, names)
     own = next((split for split in VALIDATION_SPLITS if split in splits), None)
     if own is not None and any(map(is_labelled, splits[own]["label"])):
         validation = _numbered_as(labelled_rows(splits[own]), names)
