@@ -8,11 +8,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.normalizers import Lowercase
-from tokenizers.pre_tokenizers import Whitespace
-from tokenizers.processors import TemplateProcessing
+from tiny_bert import save_tiny_bert
 
 from sentiment_hf import SentimentError, train_tokenizer
 from sentiment_hf.training.rows import LabelledRows, TrainingRows
@@ -20,7 +16,6 @@ from sentiment_hf.training.teacher import Teaching, load_teacher, rows_to_teach
 
 transformers = pytest.importorskip("transformers")
 
-SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 WORDS = [
     "a",
     "the",
@@ -39,43 +34,12 @@ WORDS = [
 TEXTS = ["a good film", "not a bad film , but cold and dull", "", "cold", "the very very dull film"]
 
 
-def word_tokenizer(max_length=None):
-    """A tokenizer of some words that puts [CLS] and [SEP] around a text, as BERT's does."""
-    ids = {word: i for i, word in enumerate([*SPECIAL, *WORDS])}
-    tokenizer = Tokenizer(WordLevel(ids, unk_token="[UNK]"))
-    tokenizer.normalizer = Lowercase()
-    tokenizer.pre_tokenizer = Whitespace()
-    tokenizer.post_processor = TemplateProcessing(
-        "[CLS] $A [SEP]", special_tokens=[("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])]
-    )
-    names = ("pad_token", "unk_token", "cls_token", "sep_token")
-    limit = {} if max_length is None else {"model_max_length": max_length}
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, **dict(zip(names, SPECIAL, strict=True)), **limit
-    )
-
-
 @pytest.fixture
 def make_classifier(tmp_path):
     """Writes an untrained BERT of a few weights: `make_classifier("name", ["bad", "good"])`."""
 
-    def make(name="classifier", labels=("NEGATIVE", "POSITIVE"), kind=None, max_length=None):
-        config = transformers.BertConfig(
-            vocab_size=len(SPECIAL) + len(WORDS),
-            hidden_size=8,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            intermediate_size=16,
-            max_position_embeddings=24,
-            initializer_range=1.0,  # With smaller weights it would answer everything alike.
-            id2label=dict(enumerate(labels)),
-            label2id={label: i for i, label in enumerate(labels)},
-        )
-        torch.manual_seed(0)
-        model = (kind or transformers.BertForSequenceClassification)(config)
-        model.save_pretrained(tmp_path / name)
-        word_tokenizer(max_length).save_pretrained(tmp_path / name)
-        return tmp_path / name
+    def make(name="classifier", labels=("NEGATIVE", "POSITIVE"), **options):
+        return save_tiny_bert(tmp_path / name, WORDS, labels, **options)
 
     return make
 
@@ -237,7 +201,7 @@ def test_what_is_no_classifier_of_safetensors_is_one_sentence(
 
 
 def test_an_encoder_without_a_trained_head_is_refused(make_classifier, train_with, tmp_path):
-    folder = make_classifier(kind=transformers.BertModel)
+    folder = make_classifier(kind="BertModel")
     assert "no text classifier" in refused(train_with(folder), tmp_path / "out")
     change_config(architectures=["BertForSequenceClassification"])(folder)
     assert "no trained classifier" in refused(train_with(folder), tmp_path / "out")
