@@ -132,7 +132,7 @@ def main() -> None:
     help="article, fast, best, student.",
 )  # fmt: skip
 @click.option(
-    "--teacher", metavar="MODEL", multiple=True,
+    "--teacher", metavar="TEACHER", multiple=True,
     help="Learn the answers (soft labels) of this checkpoint, or of a text classifier of"
     " transformers (folder or Hub id); given more than once, their mean.",
 )  # fmt: skip

@@ -34,7 +34,7 @@ from sentiment_hf import LSTMConfig, SentimentPipeline, train, train_tokenizer
 from sentiment_hf.checkpoint.pretrained import LSTMForSequenceClassification
 from sentiment_hf.cli import main
 from sentiment_hf.data.batching import EncodedRows, TrainingBatches, target_probabilities
-from sentiment_hf.training import loop
+from sentiment_hf.training.loop import Trainer, TrainerSettings
 from sentiment_hf.training.run import start_accelerator
 
 ANN = "hf_annAnnannANN"
@@ -186,18 +186,22 @@ def make_batches():
 
 
 @pytest.fixture
-def walk():
-    """Runs the training loop over tasks: `walk(model, tasks, validate, epochs=3, ...)`."""
+def fit():
+    """Trains a model: `fit(model, loss_function, batches, validate, epochs=3, ...)`.
 
-    def run_loop(model, tasks, validate, state=None, **settings):
-        return loop.run(
+    Gives the history.
+    """
+
+    def run(model, loss_function, batches, validate, state=None, **settings):
+        return Trainer(
             model,
-            tasks,
-            loop.LoopSettings(**{"epochs": 3, "learning_rate": 0.01, **settings}),
+            loss_function,
+            batches,
+            TrainerSettings(**{"epochs": 3, "learning_rate": 0.01, **settings}),
             accelerator=start_accelerator("cpu", "float32"),
             validate=validate,
             state=state,
             show_progress=False,
-        )
+        ).fit()
 
-    return run_loop
+    return run

@@ -14,7 +14,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from sentiment_hf import SentimentPipeline, train
 from sentiment_hf.training import loop
 from sentiment_hf.training.state import StateFolder
-from sentiment_hf.training.train import classification
+from sentiment_hf.training.train import classification_loss
 
 # Each command is forked from a process that has imported everything and computed nothing: as
 # fresh as one that a user starts, without the seconds of its imports.
@@ -279,11 +279,11 @@ def test_an_unfinished_training_is_gone_on_with_or_begun_again(
     assert (unfinished / "model.safetensors").read_bytes() == whole
 
 
-# The loop alone, cut off where a process is hard to hit.
+# The trainer alone, cut off where a process is hard to hit.
 
 
 class CutError(Exception):
-    """Ends the loop as a kill would: nothing more is saved."""
+    """Ends the training as a kill would: nothing more is saved."""
 
 
 def cut():
@@ -302,7 +302,7 @@ def ctrl_c_twice():
 @pytest.mark.parametrize("end", [cut, ctrl_c, ctrl_c_twice])
 @pytest.mark.parametrize("place", ["step 2", "update 5", "validation 1", "validation 2"])
 def test_cut_off_within_a_step_or_a_validation_nothing_is_lost(
-    make_network, make_batches, walk, tmp_path, monkeypatch, end, place
+    make_network, make_batches, fit, tmp_path, monkeypatch, end, place
 ):
     monkeypatch.setattr(loop, "SAVE_EVERY_SECONDS", -1.0)
 
@@ -314,21 +314,22 @@ def test_cut_off_within_a_step_or_a_validation_nothing_is_lost(
             if f"{what} {calls[what]}" == end_at:
                 end()
 
-        def objective(model, batch):
-            loss = classification()(model, batch)  # Draws from the random numbers.
+        def loss_function(model, batch):
+            loss = classification_loss()(model, batch)  # Draws from the random numbers.
             count("step")
             return loss
 
         def validate(model):
             count("validation")
-            return {"accuracy": model.linear.weight.sin().mean().item()}
+            score = model.linear.weight.sin().mean().item()
+            return score, {"score": score}
 
         model = make_network(dropout=0.5, word_dropout=0.3)
-        tasks = [loop.Task(objective, make_batches())]
-        tasks.append(loop.Task(classification(), make_batches(3, rows=7, seed=1), 0.5))
         hook = register_optimizer_step_post_hook(lambda *_: count("update"))
         try:
-            history = walk(model, tasks, validate, state=state, average=0.9)
+            history = fit(
+                model, loss_function, make_batches(), validate, state=state, ema_decay=0.9
+            )
         finally:
             hook.remove()
         for entry in history:

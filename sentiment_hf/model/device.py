@@ -73,9 +73,19 @@ def keep_freed_memory() -> None:
 
 
 def pick_training_dtype(device: torch.device, name: str | None = None) -> tuple[torch.dtype, str]:
-    """The precision to train in, and the reason, for the user to read."""
+    """The precision to train in, and the reason, for the user to read.
+
+    Raises:
+        SentimentError: there is no such precision, or an LSTM cannot be trained in it here.
+    """
     if name is not None:
-        return pick_dtype(name), "as asked for"
+        dtype = pick_dtype(name)
+        if dtype == torch.bfloat16 and device.type == "cpu" and not _trains_in_bfloat16():
+            raise SentimentError(
+                "This processor cannot train an LSTM in bfloat16: it lacks the instructions that"
+                " oneDNN needs for it. Train in float32 (`dtype`), which is the default here."
+            )
+        return dtype, "as asked for"
     if device.type == "cuda":
         if torch.cuda.is_bf16_supported():
             return torch.bfloat16, "the GPU computes in it"
@@ -83,7 +93,24 @@ def pick_training_dtype(device: torch.device, name: str | None = None) -> tuple[
     if device.type == "cpu":
         # Without instructions for it, bfloat16 is emulated and slower than float32; AMX comes with
         # them, and AVX512_BF16 alone trains 1.6 times as fast.
-        if torch.cpu._is_avx512_bf16_supported():
+        if torch.cpu._is_avx512_bf16_supported() and _trains_in_bfloat16():
             return torch.bfloat16, "the processor has bfloat16 instructions"
         return torch.float32, "the processor has no bfloat16 instructions"
     return torch.float32, f"the safe choice on {device.type}"
+
+
+def _trains_in_bfloat16() -> bool:
+    """Whether the CPU makes a training step of an LSTM in bfloat16; it takes milliseconds to see.
+
+    What torch says of the processor is not the whole answer: oneDNN has requirements of its own,
+    and ONEDNN_MAX_CPU_ISA can keep it from instructions that are there.
+    """
+    with torch.random.fork_rng(devices=[]):
+        lstm = torch.nn.LSTM(8, 8, batch_first=True)
+    try:
+        with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16):
+            states, _ = lstm(torch.zeros(1, 2, 8))
+        states.float().sum().backward()
+    except RuntimeError:
+        return False
+    return True

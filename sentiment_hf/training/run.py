@@ -252,11 +252,11 @@ def start_accelerator(device_name: str | None, dtype_name: str | None) -> Accele
         SentimentError: there is no such device or precision here.
     """
     device = pick_device(device_name)
-    dtype, reason = pick_training_dtype(device, dtype_name)
-    logger.info("Training in %s on %s: %s.", str(dtype).removeprefix("torch."), device, reason)
     if device.type == "cpu":
         keep_few_shapes()
         keep_freed_memory()
+    dtype, reason = pick_training_dtype(device, dtype_name)
+    logger.info("Training in %s on %s: %s.", str(dtype).removeprefix("torch."), device, reason)
     # Its state is shared by the whole process and refuses a second precision.
     AcceleratorState._reset_state(reset_partial_state=True)
     precision = "bf16" if dtype == torch.bfloat16 else "no"

@@ -98,7 +98,7 @@ def _load_state(trainer: "Trainer", tensors: dict[str, Tensor], progress: dict[s
     trainer.loss_sum, trainer.seconds = float(progress["loss_sum"]), float(progress["seconds"])
     trainer.history = [dict(entry) for entry in progress["history"]]
     trainer.scores = [float(score) for score in progress["scores"]]
-    if len(trainer.scores) != len(trainer.history):
+    if [entry["epoch"] for entry in trainer.history] != [*range(1, len(trainer.scores) + 1)]:
         raise ValueError("its scores are not those of its history")
     trainer.model.load_state_dict(_without_prefix("model", tensors))
     device = trainer.accelerator.device
