@@ -28,8 +28,13 @@ def cut(ids: np.ndarray, max_length: int | None) -> np.ndarray:
     """Keeps the head (a quarter) and the tail (three quarters) of a text that is too long."""
     if max_length is None or len(ids) <= max_length:
         return ids
-    head = int(max_length * HEAD_SHARE)
+    head = head_length(max_length)
     return np.concatenate([ids[:head], ids[len(ids) - (max_length - head) :]])
+
+
+def head_length(max_length: int) -> int:
+    """How many words are kept of the head of a text that is too long."""
+    return int(max_length * HEAD_SHARE)
 
 
 def pad_rows(rows: list[np.ndarray], seq: int | None = None, side: str = "right") -> np.ndarray:
