@@ -6,13 +6,14 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor
 
 from sentiment_hf.errors import SentimentError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LARGEST_JSON_BYTES = 64_000_000
 STAGED = ".staged"
@@ -61,13 +62,15 @@ def replaced_file(path: Path) -> Iterator[Path]:
 
 
 def write_tensors(
-    path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
+    path: Path, tensors: "dict[str, Tensor]", metadata: dict[str, str] | None = None
 ) -> None:
     """Writes a safetensors file under a temporary name, then puts it in place.
 
     Raises:
         SentimentError: the disk does not take it.
     """
+    from safetensors.torch import save_file
+
     try:
         with replaced_file(path) as new:
             new.touch()
