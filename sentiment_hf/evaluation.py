@@ -22,6 +22,7 @@ from sentiment_hf.data.columns import match_labels
 from sentiment_hf.data.loading import DEFAULT_DATASET, DatasetSource, dataset_name, load_reviews
 from sentiment_hf.data.splits import labelled_rows
 from sentiment_hf.errors import SentimentError
+from sentiment_hf.export.onnx_folder import is_export
 from sentiment_hf.pipeline import SentimentPipeline
 
 CONFIDENCE_BINS = 15
@@ -73,7 +74,8 @@ def evaluate(
         "max_samples": max_samples,
     }
     folder = Path(model) if model is not None else REFERENCE_FOLDER
-    if save and (not is_checkpoint(folder) or folder == REFERENCE_FOLDER):
+    own = is_checkpoint(folder) and folder != REFERENCE_FOLDER and not is_export(folder)
+    if save and not own:
         raise SentimentError("`save` writes into a local checkpoint folder; name it with `model`.")
     pipe = SentimentPipeline.from_pretrained(model, device=device, dtype=dtype, backend=backend)
     reviews = load_reviews(dataset, splits=[split], seed=seed, **data_options)[split]

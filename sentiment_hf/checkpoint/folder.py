@@ -195,7 +195,7 @@ def read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, 
         raise SentimentError(f"{path.parent} has no {path.name}.") from error
     except (SafetensorError, OSError) as error:
         raise SentimentError(f"{path} is damaged: {str(error)[:120]}") from error
-    except TypeError as error:  # A kind of number that numpy does not know.
+    except (TypeError, AttributeError) as error:  # A kind of number that numpy does not know.
         raise SentimentError(f"{path} holds no weights: {str(error)[:120]}.") from error
     if checksum is not None and checksum != weights_checksum(tensors):
         raise SentimentError(f"{path} is damaged: its weights differ from their checksum.")

@@ -88,8 +88,11 @@ class _Graph:
         values = self.weights[name] if values is None else values
         if self.dtype != "float16":
             return self.constant(values, name)
-        half = self.constant(values.astype(np.float16), name)
-        return self("Cast", half, to=self.onnx.TensorProto.FLOAT)
+        with np.errstate(over="ignore"):
+            half = values.astype(np.float16)
+        if not np.isfinite(half).all():
+            raise SentimentError(f"{name} holds numbers that are too large for float16.")
+        return self("Cast", self.constant(half, name), to=self.onnx.TensorProto.FLOAT)
 
     def finished(self, logits: str, columns: int) -> "ModelProto":
         helper, kinds = self.onnx.helper, self.onnx.TensorProto
