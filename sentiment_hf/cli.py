@@ -317,17 +317,20 @@ def _stdin_lines() -> Iterator[str]:
 
 @main.command()
 @click.argument("model")
-@click.option("--format", "kind", required=True, type=click.Choice(["onnx"]), help="What to write.")
+@click.option(
+    "--format", "kind", required=True, type=click.Choice(["onnx", "transformers"]),
+    help="An ONNX graph, or code for transformers.",
+)  # fmt: skip
 @output_option
 @click.option(
     "--dtype", type=click.Choice(["float32", "float16", "int8"]),
-    help="How the weights are stored [default: as in the checkpoint].",
+    help="How ONNX stores the weights [default: as the checkpoint does].",
 )  # fmt: skip
 def export(model: str, kind: str, output: Path, dtype: Any) -> None:
-    """Write the network of MODEL for other places (extra `onnx`)."""
-    from sentiment_hf.export.onnx_folder import export_onnx
+    """Write the network of MODEL for other places: `onnx` (extra `onnx`) or `transformers`."""
+    from sentiment_hf.export.formats import export as run
 
-    _print_result(str(export_onnx(model, output, dtype=dtype)))
+    _print_result(str(run(model, output, kind, dtype)))
 
 
 @main.command()

@@ -117,7 +117,7 @@ class SentimentPipeline(PushToHubMixin):
         """Writes `config.json`, `model.safetensors`, the tokenizer's two files and a card."""
         folder = made_folder(folder)
         write_network(folder, self.network)
-        write_tokenizer(folder, self.tokenizer, self.config.max_length)
+        write_tokenizer(folder, self.tokenizer)
         write_card(folder)
 
     def __call__(

@@ -43,6 +43,7 @@ PUBLISHED_FILES = (
 )
 
 CHECKSUM_KEY = "sha256"
+FORMAT = {"format": "pt"}  # Without it transformers 4 refuses the file.
 HEAD = "linear."
 ENCODER_ARCHITECTURE = "LSTMEncoder"
 
@@ -108,9 +109,8 @@ def _write(
                 exit_status=1,
             )
     write_json(folder / CONFIG_FILE, {**values, "sentiment_hf_version": __version__})
-    # One key alone: the order of several changes from one writing to the next.
     checksum = weights_checksum({name: tensor.numpy() for name, tensor in stored.items()})
-    write_tensors(folder / WEIGHTS_FILE, stored, {CHECKSUM_KEY: checksum})
+    write_tensors(folder / WEIGHTS_FILE, stored, {CHECKSUM_KEY: checksum, **FORMAT})
 
 
 def weights_checksum(tensors: dict[str, np.ndarray]) -> str:
@@ -122,9 +122,9 @@ def weights_checksum(tensors: dict[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def write_tokenizer(folder: Path, tokenizer: Tokenizer, max_length: int | None) -> None:
+def write_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
     tokenizer.save(str(folder / TOKENIZER_FILE))
-    write_json(folder / TOKENIZER_CONFIG_FILE, tokenizer_config(max_length))
+    write_json(folder / TOKENIZER_CONFIG_FILE, tokenizer_config())
 
 
 def read_config(folder: Path) -> LSTMConfig:
@@ -239,6 +239,7 @@ def read_tokenizer(folder: Path, config: LSTMConfig) -> Tokenizer:
         problem = "it is nested too deeply"
     if problem:
         raise SentimentError(f"{path}: {problem}.")
+    content.update(post_processor=None, added_tokens=[])
     try:
         return Tokenizer.from_str(json.dumps(content))
     except (KeyboardInterrupt, SystemExit):
@@ -267,13 +268,25 @@ def _tokenizer_problem(content: dict[str, Any], config: LSTMConfig) -> str | Non
         if vocabulary.get(token) != token_id:
             return f"its id of {token} is not the {token_id} of config.json"
     for part in ("truncation", "padding", "post_processor", "decoder", "added_tokens"):
-        if content.get(part):
+        if content.get(part) and not _changes_nothing(content[part], vocabulary):
             return f"it sets {part}, which a checkpoint's tokenizer leaves to config.json"
     for part, allowed in (("normalizer", NORMALIZERS), ("pre_tokenizer", PRE_TOKENIZERS)):
         for kind in _piece_types(content.get(part)):
             if not isinstance(kind, str) or kind not in allowed:
                 return f"its {part} has a piece of the type {kind!r:.60}"
     return None
+
+
+def _changes_nothing(part: Any, vocabulary: dict[str, Any]) -> bool:
+    """Whether it is what transformers adds when it saves our tokenizer: no ids come of it."""
+    if isinstance(part, dict):
+        return part.get("type") == "TemplateProcessing" and part.get("special_tokens") == {}
+    return isinstance(part, list) and all(
+        isinstance(token, dict)
+        and token.get("content") in (PAD_TOKEN, UNK_TOKEN)
+        and token.get("id") == vocabulary[token["content"]]
+        for token in part
+    )
 
 
 def _piece_types(piece: Any) -> list[Any]:

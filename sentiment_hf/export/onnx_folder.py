@@ -1,32 +1,20 @@
 """A folder with `model.onnx` and all that it takes to run it; and the graph of any checkpoint."""
 
 import hashlib
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import get_args
 
-from sentiment_hf.checkpoint.download import find_checkpoint, model_name
-from sentiment_hf.checkpoint.files import (
-    plain_path,
-    read_json,
-    replaced_file,
-    replaced_folder,
-    write_json,
-    write_text,
-)
+from sentiment_hf.checkpoint.files import read_json, replaced_file, replaced_folder, write_json
 from sentiment_hf.checkpoint.folder import (
-    CARD_FILE,
     CONFIG_FILE,
-    REFERENCE_NAME,
     WEIGHTS_FILE,
-    read_config,
-    read_tokenizer,
     read_weights,
     write_tokenizer,
 )
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.export import onnx
+from sentiment_hf.export.folder import free_folder, open_source, write_card
 from sentiment_hf.model.config import LSTMConfig
 from sentiment_hf.version import __version__
 
@@ -54,30 +42,19 @@ def export_onnx(
     if dtype is not None and dtype not in get_args(onnx.Dtype):
         kinds = ", ".join(get_args(onnx.Dtype))
         raise SentimentError(f"`dtype` must be one of {kinds}, not {dtype!r:.60}.")
-    output = plain_path(Path(output))
-    if os.path.lexists(output) and not (output.is_dir() and not any(output.iterdir())):
-        raise SentimentError(f"{output} is there already: name another folder with `output`.")
-    folder = find_checkpoint(model)
-    config = read_config(folder)
-    tokenizer = read_tokenizer(folder, config)
+    output, source = free_folder(output), open_source(model)
+    config = source.config
     dtype = dtype or config.dtype
-    graph = onnx.build_graph(config, read_weights(folder, config), dtype)
+    graph = onnx.build_graph(config, read_weights(source.folder, config), dtype)
     with replaced_folder(output) as new:
         path = new / GRAPH_FILE
         path.parent.mkdir()
         path.write_bytes(graph)
-        # The graph cuts a text that is too long; a tokenizer would keep its head alone.
-        write_tokenizer(new, tokenizer, max_length=None)
+        write_tokenizer(new, source.tokenizer)
         noted = {"sentiment_hf_version": __version__, CHECKSUM_KEY: _sha256(graph)}
         write_json(new / CONFIG_FILE, {**config.to_dict(), **noted})
-        write_text(new / CARD_FILE, _card(model or REFERENCE_NAME, config, dtype))
+        write_card(new, CARD_TEMPLATE, source, dtype=dtype)
     return output
-
-
-def _card(model: str | Path, config: LSTMConfig, dtype: str) -> str:
-    template = CARD_TEMPLATE.read_text(encoding="utf-8")
-    labels = ", ".join(f"`{label}`" for label in config.label_names)
-    return template.format(name=model_name(model), labels=labels, dtype=dtype)
 
 
 def is_export(folder: Path) -> bool:
