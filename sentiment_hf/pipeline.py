@@ -336,4 +336,6 @@ def pick_backend(
         )
     if backend == "torch" and exported:
         raise SentimentError(f"{folder} holds an ONNX export, which the `backend` 'onnx' reads.")
+    if backend == "torch" and find_spec("torch") is None:
+        raise SentimentError("torch is not installed: the `backend` 'onnx' predicts without it.")
     return "onnx" if backend == "onnx" else "torch"

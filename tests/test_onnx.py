@@ -187,7 +187,8 @@ def uninstalled(monkeypatch):
 
     def hide(*names: str) -> None:
         for name in names:
-            monkeypatch.setitem(sys.modules, name, None)
+            if name != "torch":  # Which is in use by the tests themselves.
+                monkeypatch.setitem(sys.modules, name, None)
         found = sentiment_hf.pipeline.find_spec
         monkeypatch.setattr(
             sentiment_hf.pipeline, "find_spec", lambda name: None if name in names else found(name)
@@ -320,6 +321,12 @@ class TestBackend:
         with pytest.raises(SentimentError, match=r"abacus.*auto, onnx, torch"):
             opened(exported, "abacus")
         assert "--backend 'onnx'" in run("inspect", "a", "--model", exported).stderr
+
+    def test_where_torch_is_not_installed_its_backend_says_so(self, checkpoint, uninstalled):
+        uninstalled("torch")
+        assert opened(checkpoint, "auto").backend == "onnx"
+        with pytest.raises(SentimentError, match="torch is not installed"):
+            opened(checkpoint, "torch")
 
     @pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
     def test_a_missing_package_names_what_to_install(self, checkpoint, uninstalled, package):
