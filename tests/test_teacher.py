@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, concatenate_datasets
-from sentiment_hf.training.lsa import lsa_answers
-from sentiment_hf.training.ngrams import ngram_answers
 
 from sentiment_hf import SentimentError, train_tokenizer
 from sentiment_hf.data.batching import EncodedRows
 from sentiment_hf.model.inference import predict_logits
 from sentiment_hf.training import teacher as teaching
+from sentiment_hf.training.lsa import lsa_answers
+from sentiment_hf.training.ngrams import ngram_answers
 from sentiment_hf.training.rows import read_training_rows
 from sentiment_hf.training.teacher import LINEAR_TEACHERS, TEACHER_SHARE, is_linear, taught
 
