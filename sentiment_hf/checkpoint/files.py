@@ -6,13 +6,14 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor
 
 from sentiment_hf.errors import SentimentError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LARGEST_JSON_BYTES = 64_000_000
 STAGED = ".staged"
@@ -61,24 +62,40 @@ def replaced_file(path: Path) -> Iterator[Path]:
 
 
 def write_tensors(
-    path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
+    path: Path, tensors: "dict[str, Tensor]", metadata: dict[str, str] | None = None
 ) -> None:
     """Writes a safetensors file under a temporary name, then puts it in place.
 
     Raises:
         SentimentError: the disk does not take it.
     """
+    from safetensors.torch import save_file
+
     try:
         with replaced_file(path) as new:
             new.touch()
             mode = new.stat().st_mode
             save_file(tensors, new, metadata=metadata)
+            _sort_metadata(new)
             new.chmod(mode)  # The library leaves a file that its owner alone may read.
     except SafetensorError as error:
         reason = str(error).rpartition("error: ")[2]
         raise SentimentError(
             f"{path.name} could not be written: {reason}.", exit_status=1
         ) from error
+
+
+def _sort_metadata(path: Path) -> None:
+    """Puts the metadata of a safetensors file in order, which the library writes as it comes."""
+    with open(path, "r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        if "__metadata__" in header:
+            header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        sorted_header = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(sorted_header) <= size:
+            file.seek(8)
+            file.write(sorted_header.ljust(size))
 
 
 def made_folder(path: str | Path) -> Path:

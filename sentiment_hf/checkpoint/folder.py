@@ -3,23 +3,23 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
-from torch import nn
-from torch.overrides import TorchFunctionMode
 
 from sentiment_hf.checkpoint.files import STAGED, read_json, write_json, write_tensors
 from sentiment_hf.data.tokenization import PAD_TOKEN, UNK_TOKEN, tokenizer_config
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.model.config import LSTMConfig
-from sentiment_hf.model.network import LSTMClassifier
 from sentiment_hf.version import __version__
+
+if TYPE_CHECKING:
+    import torch
+
+    from sentiment_hf.model.network import LSTMClassifier
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -43,6 +43,7 @@ PUBLISHED_FILES = (
 )
 
 CHECKSUM_KEY = "sha256"
+FORMAT = {"format": "pt"}  # Without it transformers 4 refuses the file.
 HEAD = "linear."
 ENCODER_ARCHITECTURE = "LSTMEncoder"
 
@@ -53,7 +54,6 @@ REFERENCE_NAME = "reference"
 # such as a damaged `Precompiled` map, bring the whole process down.
 NORMALIZERS = {"Sequence", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "Replace", "StripAccents"}
 PRE_TOKENIZERS = {"Sequence", "Split", "Whitespace", "WhitespaceSplit", "Punctuation", "Digits"}
-_STORED_DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
 
 def is_checkpoint(folder: Path) -> bool:
@@ -81,22 +81,24 @@ def published(folder: Path) -> list[Path]:
     return [path for path in own if is_own_file(path)]
 
 
-def write_network(folder: Path, network: LSTMClassifier) -> None:
+def write_network(folder: Path, network: "LSTMClassifier") -> None:
     """Writes `config.json` and `model.safetensors`, the weights in the configuration's `dtype`."""
     _write(folder, network.config.to_dict(), network.state_dict(), network.config.dtype)
 
 
-def write_encoder(folder: Path, network: LSTMClassifier) -> None:
+def write_encoder(folder: Path, network: "LSTMClassifier") -> None:
     """Writes a network without its head: what `pretrain` makes and `read_encoder` reads."""
     values = {**network.config.to_dict(), "architectures": [ENCODER_ARCHITECTURE]}
     _write(folder, values, _without_head(network.state_dict()), network.config.dtype)
 
 
 def _write(
-    folder: Path, values: dict[str, Any], tensors: dict[str, torch.Tensor], dtype: str
+    folder: Path, values: dict[str, Any], tensors: "dict[str, torch.Tensor]", dtype: str
 ) -> None:
+    import torch
+
     stored = {
-        name: tensor.detach().to("cpu", _STORED_DTYPES[dtype]).contiguous()
+        name: tensor.detach().to("cpu", getattr(torch, dtype)).contiguous()
         for name, tensor in tensors.items()
     }
     for name, tensor in stored.items():
@@ -107,22 +109,22 @@ def _write(
                 exit_status=1,
             )
     write_json(folder / CONFIG_FILE, {**values, "sentiment_hf_version": __version__})
-    # One key alone: the order of several changes from one writing to the next.
-    write_tensors(folder / WEIGHTS_FILE, stored, {CHECKSUM_KEY: weights_checksum(stored)})
+    checksum = weights_checksum({name: tensor.numpy() for name, tensor in stored.items()})
+    write_tensors(folder / WEIGHTS_FILE, stored, {CHECKSUM_KEY: checksum, **FORMAT})
 
 
-def weights_checksum(tensors: dict[str, torch.Tensor]) -> str:
+def weights_checksum(tensors: dict[str, np.ndarray]) -> str:
     """The sha256 of all tensors: damage that leaves a file readable is noticed by it."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())
-        digest.update(tensors[name].cpu().flatten().view(torch.uint8).numpy().data)
+        digest.update(np.ascontiguousarray(tensors[name]).data)
     return digest.hexdigest()
 
 
-def write_tokenizer(folder: Path, tokenizer: Tokenizer, max_length: int | None) -> None:
+def write_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
     tokenizer.save(str(folder / TOKENIZER_FILE))
-    write_json(folder / TOKENIZER_CONFIG_FILE, tokenizer_config(max_length))
+    write_json(folder / TOKENIZER_CONFIG_FILE, tokenizer_config())
 
 
 def read_config(folder: Path) -> LSTMConfig:
@@ -134,8 +136,8 @@ def read_config(folder: Path) -> LSTMConfig:
         raise SentimentError(f"{folder / CONFIG_FILE}: {error}") from error
 
 
-def read_weights(folder: Path, config: LSTMConfig) -> dict[str, torch.Tensor]:
-    """Reads the weights of a whole network, strictly, in float32 on the CPU.
+def read_weights(folder: Path, config: LSTMConfig) -> dict[str, np.ndarray]:
+    """Reads the weights of a whole network, strictly, in float32.
 
     The names and shapes in the file's header are compared with the configuration before any
     memory is taken, so the memory is bounded by the size of the file.
@@ -149,39 +151,14 @@ def read_weights(folder: Path, config: LSTMConfig) -> dict[str, torch.Tensor]:
             f"{folder} holds a pretrained encoder without a head: fine-tune it with"
             " `train` and `init_from`."
         )
-    return read_tensors(folder / WEIGHTS_FILE, _shapes(config))
-
-
-def _shapes(config: LSTMConfig) -> dict[str, tuple[int, ...]]:
-    with without_weights():
-        network = LSTMClassifier(config)
-    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-
-
-@contextmanager
-def without_weights() -> Iterator[None]:
-    """Builds a network that takes no memory, for `load_state_dict(..., assign=True)`."""
-    with torch.device("meta"), _SkipInit():
-        yield
-
-
-class _SkipInit(TorchFunctionMode):
-    """Skips `torch.nn.init`, which on the device `meta` costs a second of imports."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__module__", None) == nn.init.__name__:
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
+    return read_tensors(folder / WEIGHTS_FILE, config.weight_shapes())
 
 
 def is_encoder(folder: Path) -> bool:
     return read_json(folder / CONFIG_FILE).get("architectures") == [ENCODER_ARCHITECTURE]
 
 
-def read_encoder(folder: Path, network: LSTMClassifier) -> None:
+def read_encoder(folder: Path, network: "LSTMClassifier") -> None:
     """Loads embedding and LSTM of a checkpoint or a pretrained encoder into a network.
 
     The head comes along where the checkpoint has one of the same labels and pooling.
@@ -189,24 +166,27 @@ def read_encoder(folder: Path, network: LSTMClassifier) -> None:
     Raises:
         SentimentError: as in `read_weights`.
     """
+    import torch
+
     config, own = read_config(folder), network.config
-    shapes = _shapes(config)
+    shapes = config.weight_shapes()
     if is_encoder(folder):
         shapes = _without_head(shapes)
     tensors = read_tensors(folder / WEIGHTS_FILE, shapes)
     if (config.label_names, config.pooling) != (own.label_names, own.pooling):
         tensors = _without_head(tensors)
-    network.load_state_dict(tensors, strict=False)
+    found = {name: torch.from_numpy(values) for name, values in tensors.items()}
+    network.load_state_dict(found, strict=False)
 
 
 def _without_head(tensors: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in tensors.items() if not name.startswith(HEAD)}
 
 
-def read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
+def read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     """Reads exactly the tensors that are expected, as float32."""
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
             _compare(path, expected, found)
             tensors = {name: file.get_tensor(name) for name in expected}
@@ -215,14 +195,16 @@ def read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, 
         raise SentimentError(f"{path.parent} has no {path.name}.") from error
     except (SafetensorError, OSError) as error:
         raise SentimentError(f"{path} is damaged: {str(error)[:120]}") from error
+    except (TypeError, AttributeError) as error:  # A kind of number that numpy does not know.
+        raise SentimentError(f"{path} holds no weights: {str(error)[:120]}.") from error
     if checksum is not None and checksum != weights_checksum(tensors):
         raise SentimentError(f"{path} is damaged: its weights differ from their checksum.")
     for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
+        if tensor.dtype.kind != "f":
             raise SentimentError(f"{path}: {name} holds {tensor.dtype}, not weights.")
         # The file is mapped into memory: a copy stays what it is when the file changes.
-        tensors[name] = tensor.to(torch.float32, copy=True)
-        if not torch.isfinite(tensors[name]).all():
+        tensors[name] = tensor.astype(np.float32)
+        if not np.isfinite(tensors[name]).all():
             raise SentimentError(f"{path}: {name} holds numbers that are not finite.")
     return tensors
 
@@ -257,6 +239,7 @@ def read_tokenizer(folder: Path, config: LSTMConfig) -> Tokenizer:
         problem = "it is nested too deeply"
     if problem:
         raise SentimentError(f"{path}: {problem}.")
+    content.update(post_processor=None, added_tokens=[])
     try:
         return Tokenizer.from_str(json.dumps(content))
     except (KeyboardInterrupt, SystemExit):
@@ -285,13 +268,25 @@ def _tokenizer_problem(content: dict[str, Any], config: LSTMConfig) -> str | Non
         if vocabulary.get(token) != token_id:
             return f"its id of {token} is not the {token_id} of config.json"
     for part in ("truncation", "padding", "post_processor", "decoder", "added_tokens"):
-        if content.get(part):
+        if content.get(part) and not _changes_nothing(content[part], vocabulary):
             return f"it sets {part}, which a checkpoint's tokenizer leaves to config.json"
     for part, allowed in (("normalizer", NORMALIZERS), ("pre_tokenizer", PRE_TOKENIZERS)):
         for kind in _piece_types(content.get(part)):
             if not isinstance(kind, str) or kind not in allowed:
                 return f"its {part} has a piece of the type {kind!r:.60}"
     return None
+
+
+def _changes_nothing(part: Any, vocabulary: dict[str, Any]) -> bool:
+    """Whether it is what transformers adds when it saves our tokenizer: no ids come of it."""
+    if isinstance(part, dict):
+        return part.get("type") == "TemplateProcessing" and part.get("special_tokens") == {}
+    return isinstance(part, list) and all(
+        isinstance(token, dict)
+        and token.get("content") in (PAD_TOKEN, UNK_TOKEN)
+        and token.get("id") == vocabulary[token["content"]]
+        for token in part
+    )
 
 
 def _piece_types(piece: Any) -> list[Any]:

@@ -1,9 +1,5 @@
 """Which device computes, and in which precision."""
 
-import ctypes
-import os
-import sys
-
 import torch
 
 from sentiment_hf.errors import SentimentError
@@ -41,35 +37,6 @@ def pick_dtype(name: str) -> torch.dtype:
     if name not in DTYPES:
         raise SentimentError(f"There is no precision {name!r}; there are {', '.join(DTYPES)}.")
     return DTYPES[name]
-
-
-def keep_few_shapes() -> None:
-    """Bounds what oneDNN keeps ready on a CPU for each shape of a batch, if it has not begun yet.
-
-    Texts have all lengths, so that most of what it keeps (1,024 of them) is never used again: a
-    training grew to 17 GB.
-    """
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
-
-
-def keep_freed_memory() -> None:
-    """Makes the allocator of a Linux process reuse memory instead of giving it back.
-
-    Training takes and frees the same large blocks in every step; fetching each of them from the
-    system anew costs about a fifth of the time on a CPU.
-    """
-    if sys.platform != "linux":
-        return
-    m_trim_threshold, m_top_pad, m_mmap_max, m_arena_max = -1, -2, -4, -8
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-        # What one thread frees another can take: backward passes run in a thread of their own.
-        libc.mallopt(m_arena_max, 1)
-        libc.mallopt(m_mmap_max, 0)
-        libc.mallopt(m_trim_threshold, 2**31 - 1)
-        libc.mallopt(m_top_pad, 2**28)
-    except (OSError, AttributeError):
-        return  # Another C library: nothing is lost but speed.
 
 
 def pick_training_dtype(device: torch.device, name: str | None = None) -> tuple[torch.dtype, str]:

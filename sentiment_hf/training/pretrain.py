@@ -122,7 +122,7 @@ def pretrain(
 
     def fill(folder: Path) -> None:
         write_encoder(folder, network)
-        write_tokenizer(folder, tokenizer, network_config.max_length)
+        write_tokenizer(folder, tokenizer)
 
     run.write({"perplexity": min(entry["validation_perplexity"] for entry in history)}, fill)
     return run.folder.path

@@ -29,12 +29,8 @@ from sentiment_hf.data.batching import EncodedRows, TrainingBatches
 from sentiment_hf.data.tokenization import train_tokenizer
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.model.config import LSTMConfig
-from sentiment_hf.model.device import (
-    keep_few_shapes,
-    keep_freed_memory,
-    pick_device,
-    pick_training_dtype,
-)
+from sentiment_hf.model.device import pick_device, pick_training_dtype
+from sentiment_hf.model.memory import keep_few_shapes, keep_freed_memory
 from sentiment_hf.training.loop import LossFunction, Trainer, TrainerSettings, Validate
 from sentiment_hf.training.presets import Preset, Pretraining
 from sentiment_hf.training.state import STATE_FOLDER, StateFolder
