@@ -6,9 +6,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+from datasets import Dataset, Value
 
-from sentiment_hf import SentimentError, evaluate, load_reviews, train
+from sentiment_hf import load_reviews, train
 
 TEXTS = [f"{word} film number {i}" for i in range(15) for word in ("a good", "a bad")]
 LABELS = ["pos", "neg"] * 15
@@ -54,7 +54,11 @@ STRINGS = [pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.lar
 def test_every_type_of_text_that_arrow_has_is_text(tmp_path, kind):
     table = pa.table(as_arrow(kind), names=["text", "label"])
     pq.write_table(table, tmp_path / "own.parquet")
-    for source in (tmp_path / "own.parquet", Dataset(table), Dataset.from_pandas(table.to_pandas())):
+    for source in (
+        tmp_path / "own.parquet",
+        Dataset(table),
+        Dataset.from_pandas(table.to_pandas()),
+    ):
         reviews = load_reviews(source)
         assert reviews["train"].features["text"] == Value("string")
         assert rows_of(reviews) == list(zip(TEXTS, LABELS, strict=True))
