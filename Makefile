@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all test-avx2 lint clean
 
 demo: $(VENV)/installed
 	$(BIN)/python scripts/tour.py
@@ -13,6 +13,10 @@ test: $(VENV)/installed
 
 test-all: $(VENV)/installed
 	$(BIN)/pytest
+
+# What computes, as on a processor without instructions for bfloat16.
+test-avx2: $(VENV)/installed
+	ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/pytest -m "not slow" $(addprefix tests/test_, network.py training.py teacher.py pipeline.py evaluation.py)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -22,6 +22,7 @@ from transformers import (
     DataCollatorWithPadding,
     Trainer,
     TrainingArguments,
+    set_seed,
 )
 
 from sentiment_hf.data.columns import parse_label_map
@@ -64,6 +65,7 @@ def finetune(
     """Writes model and tokenizer into `output`; gives the accuracy on each data set."""
     rows = read_training_rows(datasets, [], seed, {"label_map": label_map})
     tokenizer = AutoTokenizer.from_pretrained(base)
+    set_seed(seed)  # The head begins with random weights.
     model = AutoModelForSequenceClassification.from_pretrained(
         base,
         num_labels=len(rows.names),

@@ -30,7 +30,7 @@ from sentiment_hf.checkpoint.files import made_folder, read_json, remove_leftove
 from sentiment_hf.data.columns import find_text_column
 from sentiment_hf.data.loading import DatasetSource, dataset_errors, dataset_name, open_splits
 from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_errors
-from sentiment_hf.model.device import keep_few_shapes
+from sentiment_hf.model.memory import keep_few_shapes
 from sentiment_hf.pipeline import LABEL_COLUMN, SCORE_COLUMN, SentimentPipeline
 from sentiment_hf.version import __version__
 
@@ -59,6 +59,7 @@ def annotate(
     rows_per_shard: int = ROWS_PER_SHARD,
     device: str | None = None,
     dtype: str | None = None,
+    backend: str = "torch",
     batch_size: int | None = None,
     show_progress: bool = True,
     config: str | None = None,
@@ -99,7 +100,9 @@ def annotate(
         raise SentimentError(f"The data set {source} has no rows.")
     checkpoint = find_checkpoint(model)
     keep_few_shapes()
-    pipe = SentimentPipeline.from_pretrained(checkpoint, device=device, dtype=dtype)
+    pipe = SentimentPipeline.from_pretrained(
+        checkpoint, device=device, dtype=dtype, backend=backend
+    )
     schemas = {name: labelled_features(pipe, features[name]).arrow_schema for name in splits}
     identity = {
         "dataset": source,
@@ -112,6 +115,7 @@ def annotate(
         "model_revision": revision_of(checkpoint),
         "labels": pipe.label_names,
         "dtype": dtype or "float32",
+        "backend": pipe.backend,
         "model_checksum": pipe.checksum(),
         "rows_per_shard": rows_per_shard,
         "num_shards": num_shards,

@@ -19,6 +19,7 @@ from sentiment_hf.cli_options import (
     FILE,
     LABEL_MAP,
     POSITIVE,
+    backend_option,
     compute_options,
     data_options,
     dataset_argument,
@@ -148,7 +149,7 @@ def main() -> None:
     help="article, fast, best, student.",
 )  # fmt: skip
 @click.option(
-    "--teacher", metavar="MODEL", multiple=True,
+    "--teacher", metavar="TEACHER", multiple=True,
     help="Learn the answers (soft labels) of this checkpoint, or of a text classifier of"
     " transformers (folder or Hub id); given more than once, their mean.",
 )  # fmt: skip
@@ -261,6 +262,7 @@ def push(folder: Path, repo_id: str, **options: Any) -> None:
 @click.option("--rows-per-shard", type=POSITIVE, help="Rows of a parquet file.")
 @push_to_option
 @source_options
+@backend_option
 @compute_options
 def annotate(
     dataset: str, output: Path, push_to: str | None, quiet: bool, as_json: bool, **options: Any
@@ -283,6 +285,7 @@ def annotate(
 @click.option("--split", default="test", show_default=True)
 @click.option("--save", is_flag=True, help="Write the figures into the checkpoint folder.")
 @data_options
+@backend_option
 @compute_options
 def evaluate(dataset: str, quiet: bool, as_json: bool, **options: Any) -> None:
     """Measure a checkpoint on a labelled split of DATASET."""
@@ -301,6 +304,7 @@ def evaluate(dataset: str, quiet: bool, as_json: bool, **options: Any) -> None:
 @texts_argument
 @model_option
 @click.option("--top-k", type=POSITIVE, default=1, show_default=True, help="Labels for each text.")
+@backend_option
 @compute_options
 def predict(texts: tuple[str, ...], top_k: int, quiet: bool, as_json: bool, **options: Any) -> None:
     """Label each TEXT, or each line of stdin."""
@@ -326,6 +330,24 @@ def _stdin_lines() -> Iterator[str]:
         raise SentimentError("There is no text: name one, or pipe lines into the command.")
     for line in sys.stdin.buffer:
         yield line.decode("utf-8", errors="replace").rstrip("\r\n")
+
+
+@main.command()
+@click.argument("model")
+@click.option(
+    "--format", "kind", required=True, type=click.Choice(["onnx", "transformers"]),
+    help="An ONNX graph, or code for transformers.",
+)  # fmt: skip
+@output_option
+@click.option(
+    "--dtype", type=click.Choice(["float32", "float16", "int8"]),
+    help="How ONNX stores the weights [default: as the checkpoint does].",
+)  # fmt: skip
+def export(model: str, kind: str, output: Path, dtype: Any) -> None:
+    """Write the network of MODEL for other places: `onnx` (extra `onnx`) or `transformers`."""
+    from sentiment_hf.export.formats import export as run
+
+    _print_result(str(run(model, output, kind, dtype)))
 
 
 @main.command()

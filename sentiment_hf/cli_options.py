@@ -97,6 +97,14 @@ compute_options = _options(
     ),
     click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout."),
 )
+backend_option = click.option(
+    "--backend",
+    type=click.Choice(["auto", "onnx", "torch"]),
+    default="auto",
+    show_default=True,
+    help="What computes; auto: onnx (a CPU alone, extra `onnx`) where it is installed and neither"
+    " --device nor --dtype is given, else torch.",
+)
 training_options = _options(
     output_option,
     click.option("--init-from", metavar="MODEL", help="Start from a checkpoint or a pretraining."),

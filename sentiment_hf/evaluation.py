@@ -24,6 +24,7 @@ from sentiment_hf.data.columns import match_labels
 from sentiment_hf.data.loading import DEFAULT_DATASET, DatasetSource, dataset_name, load_reviews
 from sentiment_hf.data.splits import labelled_rows
 from sentiment_hf.errors import SentimentError
+from sentiment_hf.export.onnx_folder import is_export
 from sentiment_hf.pipeline import SentimentPipeline
 
 CONFIDENCE_BINS = 15
@@ -39,6 +40,7 @@ def evaluate(
     save: bool = False,
     device: str | None = None,
     dtype: str | None = None,
+    backend: str = "torch",
     batch_size: int | None = None,
     seed: int = 0,
     config: str | None = None,
@@ -74,10 +76,12 @@ def evaluate(
         "max_samples": max_samples,
     }
     folder = Path(model) if model is not None else REFERENCE_FOLDER
-    if save and (not is_checkpoint(whole_folder(folder)) or folder == REFERENCE_FOLDER):
+    whole = whole_folder(folder)
+    own = is_checkpoint(whole) and folder != REFERENCE_FOLDER and not is_export(whole)
+    if save and not own:
         raise SentimentError("`save` writes into a local checkpoint folder; name it with `model`.")
-    weights = weights_named(folder)
-    pipe = SentimentPipeline.from_pretrained(model, device=device, dtype=dtype)
+    weights = weights_named(whole)
+    pipe = SentimentPipeline.from_pretrained(model, device=device, dtype=dtype, backend=backend)
     reviews = load_reviews(dataset, splits=[split], seed=seed, **data_options)[split]
     if "label" in reviews.features and not isinstance(reviews.features["label"], ClassLabel):
         raise SentimentError("Soft labels cannot be evaluated: accuracy needs one label a row.")
@@ -90,7 +94,7 @@ def evaluate(
     labels = np.asarray(ids)[np.asarray(rows["label"])]
     texts = list(rows["text"])
     start = time.perf_counter()
-    probabilities = pipe.probabilities(texts, batch_size=batch_size).numpy()
+    probabilities = np.asarray(pipe.probabilities(texts, batch_size=batch_size))
     seconds = time.perf_counter() - start
     results = {
         **measure(probabilities.astype(float), labels),
@@ -110,6 +114,7 @@ def evaluate(
             **({"seed": seed} if max_samples else {}),
             "fingerprint": rows._fingerprint,
             "dtype": dtype or "float32",
+            "backend": pipe.backend,
             **results,
             "by_length": accuracy_by("words", correct, lengths, LENGTH_LIMITS),
             "by_confidence": accuracy_by("confidence", correct, confidence, CONFIDENCE_LIMITS),

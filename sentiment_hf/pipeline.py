@@ -4,13 +4,12 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 from tokenizers import Tokenizer
-from torch import Tensor
 
 from sentiment_hf.arguments import check_whole, listed_texts, one_text
 from sentiment_hf.checkpoint.card import write_card
@@ -24,21 +23,22 @@ from sentiment_hf.checkpoint.folder import (
     write_network,
     write_tokenizer,
 )
-from sentiment_hf.checkpoint.pretrained import (
-    LSTMForSequenceClassification,
-    PushToHubMixin,
-    read_network,
-)
+from sentiment_hf.checkpoint.upload import PushToHubMixin
 from sentiment_hf.data.tokenization import encode_texts, readable
 from sentiment_hf.errors import SentimentError
+from sentiment_hf.export.onnx_folder import is_export, read_graph
 from sentiment_hf.model.config import LSTMConfig
-from sentiment_hf.model.device import pick_device, pick_dtype
-from sentiment_hf.model.inference import predict_logits
-from sentiment_hf.reading.explanation import Explanation, explain
-from sentiment_hf.reading.layers import trace_texts
-from sentiment_hf.reading.trace import Step
-from sentiment_hf.reading.trajectory import Point, trajectory
+from sentiment_hf.model.onnx_network import OnnxNetwork
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sentiment_hf.checkpoint.pretrained import LSTMForSequenceClassification
+    from sentiment_hf.reading.explanation import Explanation
+    from sentiment_hf.reading.trace import Step
+    from sentiment_hf.reading.trajectory import Point
+
+BACKENDS = ("auto", "onnx", "torch")
 LABEL_COLUMN, SCORE_COLUMN = "predicted_label", "predicted_score"
 _IMPORTED_IN = os.getpid()
 _NOT_GIVEN: Any = object()
@@ -52,7 +52,9 @@ class SentimentPipeline(PushToHubMixin):
         tokenizer: whose ids the network was trained on.
     """
 
-    def __init__(self, network: LSTMForSequenceClassification, tokenizer: Tokenizer) -> None:
+    backend = "torch"
+
+    def __init__(self, network: "LSTMForSequenceClassification", tokenizer: Tokenizer) -> None:
         self.network = network
         self.tokenizer = tokenizer
 
@@ -72,6 +74,7 @@ class SentimentPipeline(PushToHubMixin):
         *,
         device: str | None = None,
         dtype: str | None = None,
+        backend: str = "torch",
         revision: str | None = None,
         token: str | bool | None = None,
         cache_dir: str | Path | None = None,
@@ -84,6 +87,9 @@ class SentimentPipeline(PushToHubMixin):
             model: a checkpoint folder or a Hub id; the reference checkpoint by default.
             device: `cpu`, `cuda`, ...; the best one at hand by default.
             dtype: `float32` (the default) or `bfloat16`, which is faster where the hardware has it.
+            backend: `torch`, `onnx` (ONNX Runtime on the CPU, the same answers without importing
+                torch; extra `onnx`), or `auto`: `onnx` where it is installed and neither `device`
+                nor `dtype` is given.
             revision, token, cache_dir, local_files_only, force_download: as in `find_checkpoint`.
 
         Raises:
@@ -99,6 +105,11 @@ class SentimentPipeline(PushToHubMixin):
         )
         config = read_config(folder)
         tokenizer = read_tokenizer(folder, config)
+        if pick_backend(backend, folder, device, dtype) == "onnx":
+            return OnnxPipeline(OnnxNetwork(config, read_graph(folder, config)), tokenizer)
+        from sentiment_hf.checkpoint.pretrained import read_network
+        from sentiment_hf.model.device import pick_device, pick_dtype
+
         network = read_network(folder, config)
         network.to(pick_device(device), pick_dtype(dtype or "float32"))
         return cls(network, tokenizer)
@@ -112,7 +123,7 @@ class SentimentPipeline(PushToHubMixin):
 
     def write(self, folder: Path) -> None:
         """Writes `save_pretrained`'s files but the card into a folder that is being filled."""
-        write_tokenizer(folder, self.tokenizer, self.config.max_length)
+        write_tokenizer(folder, self.tokenizer)
         write_network(folder, self.network)
 
     def __call__(
@@ -136,10 +147,10 @@ class SentimentPipeline(PushToHubMixin):
         several = listed_texts(texts)
         if top_k is not _NOT_GIVEN:
             check_whole("top_k", top_k, least=0)
-        probabilities = self.probabilities(several, batch_size=batch_size)
+        probabilities = np.asarray(self.probabilities(several, batch_size=batch_size))
         names = self.config.label_names
         count = 1 if top_k is _NOT_GIVEN else len(names) if top_k is None else top_k
-        best = probabilities.argsort(dim=-1, descending=True)[:, :count]
+        best = np.argsort(-probabilities, axis=-1, kind="stable")[:, :count]
         answers = [
             [{"label": names[i], "score": float(row[i])} for i in ids]
             for row, ids in zip(probabilities, best.tolist(), strict=True)
@@ -173,19 +184,22 @@ class SentimentPipeline(PushToHubMixin):
         """Class id and score of each text's label; None for None."""
         known = [i for i, text in enumerate(texts) if text is not None]
         given = [text for text in texts if text is not None]
-        probabilities = self.probabilities(given, batch_size=batch_size)
+        probabilities = np.asarray(self.probabilities(given, batch_size=batch_size))
         ids: list[int | None] = [None] * len(texts)
         scores: list[float | None] = [None] * len(texts)
-        best = probabilities.max(dim=-1)
-        for i, label, score in zip(known, best.indices.tolist(), best.values.tolist(), strict=True):
+        labels, best = probabilities.argmax(axis=-1), probabilities.max(axis=-1)
+        for i, label, score in zip(known, labels.tolist(), best.tolist(), strict=True):
             ids[i], scores[i] = label, score
         return ids, scores
 
     def checksum(self) -> str:
         """The sha256 of all that the answers depend on: weights, configuration, tokenizer."""
-        weights = {name: tensor.float() for name, tensor in self.network.state_dict().items()}
-        parts = [self.config.to_dict(), self.tokenizer.to_str(), weights_checksum(weights)]
+        parts = [self.config.to_dict(), self.tokenizer.to_str(), self._network_checksum()]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def _network_checksum(self) -> str:
+        weights = self.network.state_dict().items()
+        return weights_checksum({name: tensor.float().cpu().numpy() for name, tensor in weights})
 
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled, for other processes and for the cache of `datasets`: the content."""
@@ -200,6 +214,11 @@ class SentimentPipeline(PushToHubMixin):
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        import torch
+
+        from sentiment_hf.checkpoint.pretrained import LSTMForSequenceClassification
+        from sentiment_hf.model.device import pick_dtype
+
         if os.getpid() != _IMPORTED_IN:
             # Forked, as by `map(num_proc=2)`: torch's threads stayed behind, and it would wait
             # for them for ever. Each process is one of several anyway.
@@ -210,8 +229,12 @@ class SentimentPipeline(PushToHubMixin):
         self.network.eval().to(state["device"], pick_dtype(state["dtype"]))
         self.tokenizer = Tokenizer.from_str(state["tokenizer"])
 
-    def trace(self, texts: str | Sequence[str], labels: Sequence[int] | None = None) -> list[Step]:
+    def trace(
+        self, texts: str | Sequence[str], labels: Sequence[int] | None = None
+    ) -> "list[Step]":
         """The steps from the texts to the verdicts; see `sentiment_hf.reading.layers`."""
+        from sentiment_hf.reading.layers import trace_texts
+
         several = [readable(text) for text in listed_texts(texts)]
         if not several:
             raise SentimentError("There is no text to follow through the network.")
@@ -219,21 +242,106 @@ class SentimentPipeline(PushToHubMixin):
             raise SentimentError(f"There are {len(several)} texts, but {len(labels)} labels.")
         return trace_texts(self.network, self.tokenizer, several, labels)
 
-    def trajectory(self, text: str) -> list[Point]:
+    def trajectory(self, text: str) -> "list[Point]":
         """The probability of the second label after each word of a text, at most 200 points."""
+        from sentiment_hf.reading.trajectory import trajectory
+
         return trajectory(self.network, self.tokenizer, readable(one_text(text)))
 
-    def explain(self, text: str) -> Explanation:
+    def explain(self, text: str) -> "Explanation":
         """What each word of a text contributes to its label (extra `explain`)."""
+        from sentiment_hf.reading.explanation import explain
+
         return explain(self.network, self.tokenizer, readable(one_text(text)))
 
-    def probabilities(self, texts: Sequence[str], *, batch_size: int | None = None) -> Tensor:
-        """Calibrated probabilities `(len(texts), num_labels)` in float32 on the CPU."""
-        return self.network.probabilities(self.logits(texts, batch_size=batch_size))
+    def probabilities(
+        self, texts: Sequence[str], *, batch_size: int | None = None
+    ) -> "Tensor | np.ndarray":
+        """Calibrated probabilities `(len(texts), num_labels)` in float32 on the CPU.
 
-    @torch.inference_mode()
-    def logits(self, texts: Sequence[str], *, batch_size: int | None = None) -> Tensor:
+        A tensor, with the ONNX backend an array.
+        """
+        return self.network.probabilities(self.logits(texts, batch_size=batch_size))  # type: ignore[arg-type]
+
+    def logits(
+        self, texts: Sequence[str], *, batch_size: int | None = None
+    ) -> "Tensor | np.ndarray":
         """Logits of each text, in order: `(len(texts),)` for two labels, else with `num_labels`."""
+        from sentiment_hf.model.inference import predict_logits
+
+        return predict_logits(self.network, self._encoded(texts), batch_size=batch_size)
+
+    def _encoded(self, texts: Sequence[str]) -> list[np.ndarray]:
         several = listed_texts(texts)
-        rows = [np.asarray(ids, dtype=np.int32) for ids in encode_texts(self.tokenizer, several)]
-        return predict_logits(self.network, rows, batch_size=batch_size)
+        return [np.asarray(ids, dtype=np.int32) for ids in encode_texts(self.tokenizer, several)]
+
+
+class OnnxPipeline(SentimentPipeline):
+    """What `from_pretrained(..., backend="onnx")` gives: the same answers without torch.
+
+    Reading between the layers, saving and pushing need the torch network, and say so.
+    """
+
+    backend = "onnx"
+
+    def __init__(self, onnx_network: OnnxNetwork, tokenizer: Tokenizer) -> None:
+        self.onnx_network = onnx_network
+        self.tokenizer = tokenizer
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "network":
+            raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+        raise SentimentError(
+            "The ONNX backend only predicts: load the checkpoint with `backend` 'torch' to look"
+            " inside, to save or to push it."
+        )
+
+    @property
+    def config(self) -> LSTMConfig:
+        return self.onnx_network.config
+
+    def logits(self, texts: Sequence[str], *, batch_size: int | None = None) -> np.ndarray:
+        return self.onnx_network.predict_logits(self._encoded(texts), batch_size=batch_size)
+
+    def probabilities(self, texts: Sequence[str], *, batch_size: int | None = None) -> np.ndarray:
+        return self.onnx_network.probabilities(self.logits(texts, batch_size=batch_size))
+
+    def _network_checksum(self) -> str:
+        return self.onnx_network.checksum()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "config": self.config.to_dict(),
+            "tokenizer": self.tokenizer.to_str(),
+            "graph": self.onnx_network.graph,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        config, tokenizer = LSTMConfig.from_dict(state["config"]), state["tokenizer"]
+        self.__init__(OnnxNetwork(config, state["graph"]), Tokenizer.from_str(tokenizer))  # type: ignore[misc]
+
+
+def pick_backend(
+    backend: str, folder: Path, device: str | None, dtype: str | None
+) -> Literal["onnx", "torch"]:
+    """The library that computes: the one that is named, or the one that fits where it is `auto`.
+
+    Raises:
+        SentimentError: it cannot do what is asked for.
+    """
+    if backend not in BACKENDS:
+        raise SentimentError(f"There is no backend {backend!r}; there are {', '.join(BACKENDS)}.")
+    exported = is_export(folder)
+    if backend == "auto":
+        free = device is None and dtype is None and all(map(find_spec, ("onnx", "onnxruntime")))
+        backend = "onnx" if exported or free else "torch"
+    if backend == "onnx" and (device not in (None, "cpu") or dtype not in (None, "float32")):
+        raise SentimentError(
+            "The ONNX backend computes on the CPU in float32: with another `device` or `dtype`"
+            " choose the `backend` 'torch'."
+        )
+    if backend == "torch" and exported:
+        raise SentimentError(f"{folder} holds an ONNX export, which the `backend` 'onnx' reads.")
+    if backend == "torch" and find_spec("torch") is None:
+        raise SentimentError("torch is not installed: the `backend` 'onnx' predicts without it.")
+    return "onnx" if backend == "onnx" else "torch"

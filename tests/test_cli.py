@@ -328,7 +328,8 @@ def test_a_reader_who_has_seen_enough_ends_the_command_silently(here):
 
 @pytest.fixture
 def pipe(here):
-    return SentimentPipeline.from_pretrained(here / "checkpoint")
+    """As the command opens it."""
+    return SentimentPipeline.from_pretrained(here / "checkpoint", backend="auto")
 
 
 def answer_of(pipe, text):

@@ -45,11 +45,11 @@ def names_of(split):
         (ClassLabel(names=["pos", "neg"]), [0, 1, -1], ["pos", "neg"], ["pos", "neg", None]),
         (ClassLabel(names=["a", "b", "c"]), [2, 0, 0], ["a", "b", "c"], ["c", "a", "a"]),
         (None, ["pos", "neg", None], ["neg", "pos"], ["pos", "neg", None]),
-        (None, [10, 9, -1, 1], ["1", "9", "10"], ["10", "9", None, "1"]),
+        (None, [10, 9, -1, 1], ["-1", "1", "9", "10"], ["10", "9", "-1", "1"]),
         (None, [0, None, 1], ["0", "1"], ["0", None, "1"]),
         (None, [True, False, None], ["False", "True"], ["True", "False", None]),
         (None, [1.0, 0.0, NAN, None], ["0", "1"], ["1", "0", None, None]),
-        (None, [4.0, 0.0, -1.0], ["0", "4"], ["4", "0", None]),
+        (None, [4.0, 0.0, -1.0], ["-1", "0", "4"], ["4", "0", "-1"]),
     ],
 )
 def test_class_ids_and_strings_and_whole_numbers_are_labels_with_names(

@@ -10,7 +10,7 @@ from sentiment_hf import SentimentError, SentimentPipeline, pretrain, train
 from sentiment_hf.checkpoint.folder import REFERENCE_FOLDER, read_config, read_encoder
 from sentiment_hf.checkpoint.pretrained import LSTMForSequenceClassification
 from sentiment_hf.data.splits import split_validation
-from sentiment_hf.training.rows import texts_to_read
+from sentiment_hf.training.rows import pretraining_texts
 
 SMALL = {"epochs": 1, "batch_size": 32, "show_progress": False}
 WORDS = ("good", "bad", "film", "plot", "cast", "end")
@@ -40,7 +40,7 @@ def encoder(tmp_path_factory):
 
 
 def test_no_test_text_and_no_validation_text_is_read(reviews):
-    texts, held_out = texts_to_read(reviews, None, seed=0)
+    texts, held_out = pretraining_texts(reviews, None, seed=0)
     validation = split_validation(reviews["train"], 0)[1]["text"]
     assert sorted(held_out["text"]) == sorted(validation)
     assert not set(texts["text"]) & (set(validation) | set(reviews["test"]["text"]))
@@ -49,7 +49,7 @@ def test_no_test_text_and_no_validation_text_is_read(reviews):
 
 
 def test_only_the_named_splits_are_read(reviews):
-    texts, _ = texts_to_read(reviews, ["unsupervised"], seed=0)
+    texts, _ = pretraining_texts(reviews, ["unsupervised"], seed=0)
     assert not any(text.startswith("test") for text in texts["text"])
     assert any(text.startswith("more") for text in texts["text"])
     assert len(texts) <= 40
@@ -57,12 +57,12 @@ def test_only_the_named_splits_are_read(reviews):
 
 def test_an_unknown_split_is_one_sentence_that_lists_the_others(reviews):
     with pytest.raises(SentimentError, match="no split 'nothing'; there are train, test"):
-        texts_to_read(reviews, ["nothing"], seed=0)
+        pretraining_texts(reviews, ["nothing"], seed=0)
 
 
 def test_texts_without_labels_are_enough():
     texts = Dataset.from_dict({"text": [f"words of text {i}" for i in range(50)]})
-    read, held_out = texts_to_read(DatasetDict(train=texts), None, seed=0)
+    read, held_out = pretraining_texts(DatasetDict(train=texts), None, seed=0)
     assert len(held_out) == 5
     assert len(read) == 45
 
@@ -74,7 +74,7 @@ def test_the_folder_holds_an_encoder_its_words_and_its_record(encoder):
         "training.json",
     }  # fmt: skip
     record = json.loads((encoder / "training.json").read_text())
-    assert record["perplexity"] == record["history"][-1]["validation_perplexity"]
+    assert record["perplexity"] == min(e["validation_perplexity"] for e in record["history"])
     assert record["perplexity"] < read_config(encoder).vocab_size
     assert record["data"]["dataset"] == "sample"
 

@@ -1,4 +1,4 @@
-"""Training on several processes, as torchrun starts them: together they walk one process's way."""
+"""Training on several processes, as torchrun starts them: together they train as one does."""
 
 import json
 import os
@@ -54,7 +54,7 @@ main()
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["train", "pretrain"])
-def test_two_processes_walk_the_way_of_one(tmp_path, command):
+def test_two_processes_train_as_one_does(tmp_path, command):
     (tmp_path / "still.py").write_text(NO_DROPOUT)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
 
@@ -88,14 +88,14 @@ def test_several_processes_write_one_folder_and_say_one_result(launch, tmp_path)
     assert not (tmp_path / "out/training_state").exists()
 
 
-def test_of_several_processes_the_first_one_speaks_and_shares(run, tmp_path, monkeypatch):
+def test_of_several_processes_the_first_one_speaks_and_shares(run, easy_csv, tmp_path, monkeypatch):
     pushed = []
     monkeypatch.setattr(upload, "push_folder", lambda *args: pushed.append(args) or "address")
     monkeypatch.setattr(upload, "check_address", lambda *_: None)
     for rank, said in (("1", ""), ("0", "address")):
         monkeypatch.setenv("RANK", rank)
         options = ["--output", tmp_path / rank, "--push-to", "ann/small", *OPTIONS]
-        result = run("train", "sample", *options)
+        result = run("train", easy_csv, *options)
         assert result.exit_code == 0, result.stderr
         assert said in result.stdout
         assert bool(result.stdout) == bool(pushed) == bool(said)

@@ -6,22 +6,26 @@ import numpy as np
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, concatenate_datasets
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from sentiment_hf import SentimentError, train_tokenizer
+from sentiment_hf import SentimentError, SentimentPipeline, train
 from sentiment_hf.data.batching import EncodedRows
 from sentiment_hf.model.inference import predict_logits
-from sentiment_hf.training import teacher as teaching
-from sentiment_hf.training.lsa import lsa_answers
-from sentiment_hf.training.ngrams import ngram_answers
-from sentiment_hf.training.rows import read_training_rows
-from sentiment_hf.training.teacher import LINEAR_TEACHERS, TEACHER_SHARE, is_linear, taught
+from sentiment_hf.training import loop
+from sentiment_hf.training.rows import LabelledRows, TrainingRows, read_training_rows
+from sentiment_hf.training.teacher import TEACHER_SHARE, Teaching, rows_to_teach
+from sentiment_hf.training.transfer_set import sentences_of, transfer_set
 
 NAMES = {0: "neg", 1: "pos"}
-FEATURES = Features({"text": Value("string"), "label": ClassLabel(names=["neg", "pos"])})
 
 
-def split(texts, labels):
-    return Dataset.from_dict({"text": texts, "label": labels}, features=FEATURES)
+def split(texts, labels, names=("neg", "pos")):
+    features = Features({"text": Value("string"), "label": ClassLabel(names=list(names))})
+    return Dataset.from_dict({"text": texts, "label": labels}, features=features)
+
+
+def of_one_data_set(labelled, names=NAMES, unlabelled=None, repeats=1):
+    return TrainingRows([LabelledRows("own", labelled, labelled, repeats)], names, unlabelled)
 
 
 @pytest.fixture
@@ -35,17 +39,43 @@ def unlabelled():
 
 
 @pytest.fixture
-def teacher(make_pipeline):
+def teacher(make_pipeline, tmp_path):
+    """A checkpoint folder, as a pipeline."""
     pipe = make_pipeline(id2label=NAMES)
     with torch.no_grad():  # Untrained, it would give every text nearly the same answer.
         pipe.network.linear.weight *= 30
+    pipe.save_pretrained(tmp_path / "teacher")
     return pipe
 
 
+@pytest.fixture
+def teach(teacher, tmp_path):
+    """Asks that teacher, or others: `teach(rows, sentences=5)`."""
+
+    def ask(rows, teachers=None, sentences=None, label_map=None):
+        teaching = Teaching(teachers or [tmp_path / "teacher"], [], sentences, label_map or {})
+        return rows_to_teach(teaching, rows, teacher.tokenizer)
+
+    return ask
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """How many texts a teacher was asked about, a number a call."""
+    counts = []
+    answer = SentimentPipeline.probabilities
+    monkeypatch.setattr(
+        SentimentPipeline,
+        "probabilities",
+        lambda self, texts: counts.append(len(texts)) or answer(self, texts),
+    )
+    return counts
+
+
 def test_own_labels_are_mixed_with_the_teachers_answers_and_the_rest_is_the_teachers(
-    teacher, labelled, unlabelled
+    teach, teacher, labelled, unlabelled
 ):
-    rows = taught([teacher], labelled, unlabelled, NAMES, 0, teacher.tokenizer)
+    rows = teach(of_one_data_set(labelled, unlabelled=unlabelled))
     whole = EncodedRows.from_split(
         concatenate_datasets([labelled.select_columns(["text"]), unlabelled]),
         teacher.tokenizer,
@@ -60,54 +90,83 @@ def test_own_labels_are_mixed_with_the_teachers_answers_and_the_rest_is_the_teac
     assert len(set(rows.labels.round(3))) > 4
 
 
-def test_pieces_are_neighbouring_sentences_of_the_texts(teacher, labelled, unlabelled):
-    rows = taught([teacher], labelled, unlabelled, NAMES, 0, teacher.tokenizer)
-    assert len(rows) == 5 + 2, "a text of one sentence has no piece"
-    for piece, source in ((5, 0), (6, 3)):
-        words, whole = list(rows[piece]), list(rows[source])
-        assert any(whole[i : i + len(words)] == words for i in range(len(whole)))
-    again = taught([teacher], labelled, unlabelled, NAMES, 0, teacher.tokenizer)
-    assert again.tokens.tolist() == rows.tokens.tolist()
+def test_the_labelled_rows_of_a_small_data_set_are_repeated_and_their_sentences_are_not(
+    teach, labelled
+):
+    once, thrice = (teach(of_one_data_set(labelled, repeats=n)) for n in (1, 3))
+    assert len(thrice) == len(once) + 2 * len(labelled)
+    assert thrice.labels[3:6] == pytest.approx(once.labels[:3])
+
+
+def test_of_several_teachers_the_mean_is_learnt(teach, make_pipeline, labelled, tmp_path):
+    make_pipeline(seed=1, id2label=NAMES).save_pretrained(tmp_path / "other")
+    rows = of_one_data_set(labelled)
+    both = [tmp_path / "teacher", tmp_path / "other"]
+    one, other, mean = (teach(rows, teachers).labels for teachers in (both[:1], both[1:], both))
+    assert not np.allclose(one, other, atol=1e-3)
+    assert mean == pytest.approx((one + other) / 2, abs=1e-6)
 
 
 def test_a_teacher_that_numbers_its_labels_otherwise_is_understood_by_name(
-    teacher, labelled, unlabelled
+    teach, labelled, unlabelled
 ):
-    names = {0: "pos", 1: "neg"}
-    turned = split(labelled["text"], [1 - label for label in labelled["label"]])
-    rows = taught([teacher], labelled, unlabelled, NAMES, 0, teacher.tokenizer)
-    other = taught([teacher], turned, unlabelled, names, 0, teacher.tokenizer)
+    rows = teach(of_one_data_set(labelled, unlabelled=unlabelled))
+    turned = split(labelled["text"], [1 - label for label in labelled["label"]], ("pos", "neg"))
+    other = teach(of_one_data_set(turned, {0: "pos", 1: "neg"}, unlabelled))
     assert other.labels == pytest.approx(1 - rows.labels, abs=1e-6)
 
 
-def test_three_labels_have_a_probability_each(make_pipeline):
+def test_three_labels_have_a_probability_each(teach, make_pipeline, tmp_path):
     names = {0: "bad", 1: "mixed", 2: "good"}
-    features = Features({"text": Value("string"), "label": ClassLabel(names=list(names.values()))})
-    rows = Dataset.from_dict({"text": ["good", "bad"], "label": [2, 0]}, features=features)
+    rows = split(["good", "bad"], [2, 0], names.values())
     pipe = make_pipeline(id2label=names)
-    targets = taught([pipe], rows, None, names, 0, pipe.tokenizer).labels
+    pipe.save_pretrained(tmp_path / "three")
+    targets = teach(of_one_data_set(rows, names), [tmp_path / "three"]).labels
     answers = pipe.probabilities(["good", "bad"]).numpy()
     assert targets == pytest.approx((answers + np.eye(3)[[2, 0]]) / 2, abs=1e-6)
 
 
-def test_a_teacher_of_other_labels_is_refused(make_pipeline, labelled):
-    pipe = make_pipeline(id2label={0: "sad", 1: "glad"})
-    with pytest.raises(SentimentError, match=r"'neg'.*'glad'"):
-        taught([pipe], labelled, None, NAMES, 0, pipe.tokenizer)
+def test_a_teacher_of_other_labels_is_refused_unless_a_map_translates_them(
+    teach, make_pipeline, labelled, tmp_path
+):
+    pipe = make_pipeline(id2label={0: "glad", 1: "sad"})
+    pipe.save_pretrained(tmp_path / "sad")
+    rows = of_one_data_set(labelled)
+    with pytest.raises(SentimentError, match=r"'glad', 'sad'.*'neg', 'pos'.*teacher_label_map"):
+        teach(rows, [tmp_path / "sad"])
+    with pytest.raises(SentimentError, match=r"'happy'.*'glad', 'sad'"):
+        teach(rows, [tmp_path / "sad"], label_map={"happy": "pos"})
+    targets = teach(rows, [tmp_path / "sad"], label_map={"glad": "pos", "sad": "neg"}).labels
+    expected = (pipe.probabilities(["good"])[0, 0].item() + 1) / 2
+    assert targets[2] == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_teacher_is_asked_once_for_the_same_texts(tmp_path, teacher, monkeypatch):
+def test_the_teacher_is_asked_once_for_the_same_texts(teach, tmp_path, asked):
     path = tmp_path / "data"
     DatasetDict(train=split(["good. bad", "cold. warm", "bad"], [1, 0, 0])).save_to_disk(path)
-    asked = []
-    answer = type(teacher).probabilities
-    monkeypatch.setattr(
-        type(teacher), "probabilities", lambda *args: asked.append(1) or answer(*args)
-    )
     for _ in range(2):
-        rows = Dataset.load_from_disk(path / "train")
-        taught([teacher], rows, None, NAMES, 0, teacher.tokenizer)
-    assert len(asked) == 1
+        teach(of_one_data_set(Dataset.load_from_disk(path / "train")))
+    assert asked == [3, 3]  # Whole texts, and "good", "cold" and "warm"; "bad" is a whole one.
+
+
+def test_a_training_that_resumes_does_not_ask_again(
+    easy_csv, teacher, tmp_path, asked, monkeypatch
+):
+    def cut(*_):
+        if (tmp_path / "out/training_state/state.json").exists():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "SAVE_EVERY_SECONDS", -1.0)
+    options = {"teacher": tmp_path / "teacher", "epochs": 1, "batch_size": 60}
+    hook = register_optimizer_step_post_hook(cut)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(easy_csv, tmp_path / "out", show_progress=False, **options)
+    finally:
+        hook.remove()
+    assert sum(asked) == 180
+    train(easy_csv, tmp_path / "out", show_progress=False, resume=True, **options)
+    assert sum(asked) == 180
 
 
 @pytest.fixture
@@ -126,23 +185,26 @@ def reviews(tmp_path):
 
 
 def test_no_test_text_and_no_validation_text_is_taught(reviews):
-    read = read_training_rows(reviews, "unsupervised", 0, {})
+    read = read_training_rows([reviews], ["unsupervised"], 0, {})
     texts = set(read.unlabelled["text"])
-    assert not texts & set(read.validation["text"])
+    (own,) = read.labelled
+    assert not texts & set(own.validation["text"])
     assert not any("test" in text for text in texts)
-    assert len(texts) == 20 + len(read.train)
-    assert read_training_rows(reviews, None, 0, {}).unlabelled is None
+    assert len(texts) == 20 + len(own.train)
+    assert read_training_rows([reviews], [], 0, {}).unlabelled is None
 
 
 def test_a_student_learns_what_its_teacher_knows(reviews, tmp_path, run):
     options = ["--epochs", 12, "--batch-size", 16, "--learning-rate", 0.01, "--quiet"]
     assert run("train", reviews, "--output", tmp_path / "teacher", *options).exit_code == 0
     options += ["--teacher", tmp_path / "teacher", "--unlabelled-split", "unsupervised"]
+    options += ["--sentences", 7]
     result = run("train", reviews, "--output", tmp_path / "student", *options)
     assert result.exit_code == 0, result.stderr
     record = json.loads((tmp_path / "student/training.json").read_text())
     assert record["arguments"]["teacher"] == "teacher"
     assert record["arguments"]["unlabelled_split"] == "unsupervised"
+    assert record["arguments"]["sentences"] == 7
     assert record["data"]["unlabelled_rows"] == 20 + record["data"]["train_rows"]
     assert record["validation_accuracy"] > 0.8
     card = (tmp_path / "student/README.md").read_text()
@@ -152,8 +214,11 @@ def test_a_student_learns_what_its_teacher_knows(reviews, tmp_path, run):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--unlabelled-split", "unsupervised"], ["--teacher"]),
+        (["--unlabelled-split", "unsupervised"], ["--unlabelled-split", "--teacher"]),
+        (["--sentences", "9"], ["--sentences", "--teacher"]),
+        (["--teacher-label-map", "a=pos"], ["--teacher-label-map", "--teacher"]),
         (["--teacher", "nowhere/at/all"], ["nowhere"]),
+        (["--teacher", "reference", "--sentences", "-1"], ["--sentences"]),
         (["--teacher", "reference", "--unlabelled-split", "more"], ["'more'", "unsupervised"]),
     ],
 )
@@ -166,57 +231,44 @@ def test_what_cannot_be_taught_is_one_sentence(reviews, tmp_path, run, options, 
     assert not (tmp_path / "out").exists()
 
 
+# The transfer set.
+
+LONG = "Good! It was long, slow and warm, but never dull. I (mostly) liked it.<br />Cold end... Ha"
+
+
 def test_sentences_end_where_a_reader_sees_their_end():
-    parts = teaching.SENTENCE_END.split("Good! Bad?<br /><br />So so... Dr. No")
-    assert [part for part in parts if part] == ["Good!", "Bad?", "So so...", "Dr.", "No"]
+    found = sentences_of('Good! Bad?<br /><br />So so... "Dr." No\nand on')
+    assert found == ["Good!", "Bad?", "So so...", '"Dr.', "No", "and on"]
 
 
-@pytest.mark.parametrize("name", LINEAR_TEACHERS)
-def test_a_folder_of_a_linear_teachers_name_is_a_checkpoint(name, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert is_linear(name)
-    assert not is_linear(tmp_path / name)
-    (tmp_path / name).mkdir()
-    assert not is_linear(name)
+def test_the_transfer_set_holds_sentences_and_pieces_and_no_whole_text():
+    texts = Dataset.from_dict({"text": [LONG, "Good!", "one sentence alone", LONG, "", "1. 2. 3."]})
+    pieces = transfer_set(texts, 1000)["text"][:]
+    assert "Cold end..." in pieces
+    assert "but never dull." in pieces, "a clause"
+    assert any(". " in piece for piece in pieces), "two sentences together"
+    assert "Ha" in pieces
+    assert len(set(pieces)) == len(pieces)
+    assert not set(pieces) & set(texts["text"])
+    assert not any(piece.isdigit() for piece in pieces)
 
 
-def test_linear_teachers_are_asked_and_ngrams_hear_what_the_others_say(monkeypatch):
-    words = ["good film. warm end", "bad film. cold end"]
-    labelled = split(words * 10, [1, 0] * 10)
-    unlabelled = Dataset.from_dict({"text": [f"{i} {text}" for i in range(5) for text in words]})
-    tokenizer = train_tokenizer([*labelled["text"], *unlabelled["text"]])
-    heard = []
-
-    def listen(rows, own, others, origins, vocab_size):
-        heard.extend(others)
-        return ngram_answers(rows, own, others, origins, vocab_size)
-
-    monkeypatch.setattr(teaching, "ngram_answers", listen)
-
-    rows = taught([], labelled, unlabelled, NAMES, 0, tokenizer, linear=["lsa"])
-    # Each text has one piece, in the same order.
-    origins = np.concatenate([np.arange(30), np.arange(30)])
-    own = np.array([1, 0] * 10, dtype=np.float32)
-    says = lsa_answers(rows, own, origins, tokenizer.get_vocab_size())
-    assert rows.labels[20:] == pytest.approx(says[20:])
-    assert not heard
-    both = taught([], labelled, unlabelled, NAMES, 0, tokenizer, linear=["ngrams", "lsa"])
-    (lsa,) = heard
-    assert lsa == pytest.approx(says)
-    told = ngram_answers(rows, own, [says], origins, tokenizer.get_vocab_size())
-    assert both.labels[20:] == pytest.approx((says + told)[20:] / 2)
+def test_sentences_bound_the_transfer_set_and_the_seed_draws_it():
+    texts = Dataset.from_dict({"text": [f"Film {i} is good. Film {i} is bad." for i in range(50)]})
+    drawn = [transfer_set(texts, 30, seed)["text"][:] for seed in (0, 0, 1)]
+    assert len(drawn[0]) == 30
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert drawn[0] == [piece for piece in transfer_set(texts, 1000)["text"] if piece in drawn[0]]
+    assert not len(transfer_set(texts, 0))
 
 
-@pytest.mark.parametrize("names", [["ngrams"], ["lsa"], ["lsa", "ngrams"]])
-def test_linear_teachers_teach_what_they_learnt_from_the_labelled_rows(
-    names, reviews, tmp_path, run
-):
-    options = ["--unlabelled-split", "unsupervised", "--quiet"]
-    for name in names:
-        options += ["--teacher", name]
-    options += ["--epochs", 12, "--batch-size", 16, "--learning-rate", 0.01]
-    result = run("train", reviews, "--output", tmp_path / "student", *options)
-    assert result.exit_code == 0, result.stderr
-    record = json.loads((tmp_path / "student/training.json").read_text())
-    assert record["arguments"]["teacher"] == ", ".join(names)
-    assert record["validation_accuracy"] > 0.8
+@pytest.mark.parametrize("sentences", [None, 0, 2])
+def test_a_teacher_is_asked_about_so_many_sentences_and_pieces(teach, labelled, sentences):
+    rows = teach(of_one_data_set(labelled), sentences=sentences)
+    pieces = len(transfer_set(labelled.select_columns(["text"]), 1000))
+    assert pieces > 2
+    assert len(rows) == 3 + (pieces if sentences is None else sentences)
+
+
+def test_texts_of_one_sentence_have_no_pieces(teach):
+    assert len(teach(of_one_data_set(split(["good", "bad"], [1, 0])))) == 2

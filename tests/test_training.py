@@ -1,6 +1,8 @@
-"""`train`, its loop and its objectives."""
+"""`train`, its trainer and its losses."""
 
 import json
+import os
+import platform
 import re
 
 import numpy as np
@@ -9,9 +11,11 @@ import torch
 from torch import nn
 
 from sentiment_hf import SentimentError, SentimentPipeline, __version__, train
-from sentiment_hf.training import language_model, loop
+from sentiment_hf.model import device
+from sentiment_hf.training import language_model
 from sentiment_hf.training.language_model import LanguageModel, guess_words
-from sentiment_hf.training.train import balanced_weights, classification
+from sentiment_hf.training.loop import TrainerSettings, learning_rate_share
+from sentiment_hf.training.train import balanced_weights, classification_loss
 
 SMALL = {"epochs": 1, "batch_size": 64, "max_length": 30, "show_progress": False}
 FILES = {
@@ -189,6 +193,8 @@ def test_a_training_that_diverges_stops_with_a_sentence(easy_csv, tmp_path, run,
 def test_the_choice_of_precision_is_said_with_its_reason(
     easy_csv, tmp_path, run, monkeypatch, asked, supported, said
 ):
+    if said.startswith("bfloat16") and not device._trains_in_bfloat16():
+        pytest.skip("this processor does not train in bfloat16")
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: supported)
     options = ["--epochs", 1, "--batch-size", 200, "--device", "cpu"]
     options += ["--dtype", asked] if asked else []
@@ -197,98 +203,150 @@ def test_the_choice_of_precision_is_said_with_its_reason(
     assert record_of(tmp_path / "out")["hardware"]["precision"] == said.split()[0]
 
 
-# The loop, with a network of a few weights.
+def test_a_processor_that_cannot_train_in_bfloat16_is_never_made_to(
+    easy_csv, tmp_path, run, monkeypatch
+):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(device, "_trains_in_bfloat16", lambda: False)
+    command = ["train", easy_csv, "--output", tmp_path / "out", "--device", "cpu", "--epochs", 1]
+    refused = run(*command, "--dtype", "bfloat16")
+    assert refused.exit_code == 2
+    assert re.search("^error: .*processor.*bfloat16.*float32.*--dtype", refused.stderr)
+    assert not (tmp_path / "out").exists()
+    chosen = run(*command)
+    assert chosen.exit_code == 0
+    assert "float32 on cpu: the processor has no bfloat16 instructions" in chosen.stderr
 
 
-def scripted(values, name="accuracy"):
+@pytest.mark.slow
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the variable is about x86")
+def test_without_the_instructions_for_bfloat16_it_is_refused_and_not_chosen(
+    easy_csv, tmp_path, run_process
+):
+    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+    command = ["train", easy_csv, "--output", tmp_path / "out", "--device", "cpu", "--epochs", 1]
+    refused = run_process(*command, "--dtype", "bfloat16", env=environment)
+    assert refused.returncode == 2
+    assert re.fullmatch("error: .*processor.*bfloat16.*--dtype.*\n", refused.stderr)
+    chosen = run_process(*command, env=environment)
+    assert chosen.returncode == 0, chosen.stderr
+    assert record_of(tmp_path / "out")["hardware"]["precision"] == "float32"
+
+
+def test_the_probe_of_bfloat16_leaves_the_random_numbers_alone():
+    before = torch.get_rng_state()
+    device._trains_in_bfloat16()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# The trainer, with a network of a few weights.
+
+
+def scripted(scores):
     """A validation that answers from a list, and keeps the weights that it was shown."""
     shown = []
 
     def validate(model):
         shown.append({key: value.clone() for key, value in model.state_dict().items()})
-        return {name: values[len(shown) - 1]}
+        score = scores[len(shown) - 1]
+        return score, {"score": score}
 
     return validate, shown
 
 
 def constant(height):
-    """An objective that has the same loss at every step, and counts the rows it saw."""
+    """A loss that is the same at every step, and counts the rows it saw."""
 
-    def objective(model, batch):
-        objective.rows.append(len(batch.input_ids))
+    def loss_function(model, batch):
+        loss_function.rows.append(len(batch.input_ids))
         return model(batch.input_ids).sum() * 0 + height
 
-    objective.rows = []
-    return objective
+    loss_function.rows = []
+    return loss_function
 
 
-@pytest.mark.parametrize("average", [0.0, 0.9])
-@pytest.mark.parametrize(
-    ("metric", "values"), [("accuracy", [0.5, 0.9, 0.9, 0.1]), ("-loss", [3.0, 0.2, 0.2, 0.9])]
-)
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+@pytest.mark.parametrize("scores", [[0.5, 0.9, 0.9, 0.1], [-3.0, -0.2, -0.2, -0.9]])
 def test_the_first_best_weights_are_kept_not_the_last(
-    make_network, make_batches, walk, average, metric, values
+    make_network, make_batches, fit, ema_decay, scores
 ):
-    validate, shown = scripted(values, metric.lstrip("-"))
-    model, tasks = make_network(), [loop.Task(classification(), make_batches())]
-    history = walk(model, tasks, validate, epochs=4, average=average, metric=metric)
-    assert len(history) == len(shown) == 4
+    validate, shown = scripted(scores)
+    model = make_network()
+    history = fit(
+        model, classification_loss(), make_batches(), validate, epochs=4, ema_decay=ema_decay
+    )
+    assert [entry["validation_score"] for entry in history] == scores
+    assert len(shown) == 4
     for name, value in model.state_dict().items():
         assert torch.equal(value, shown[1][name])
     assert not torch.equal(shown[1]["linear.weight"], shown[3]["linear.weight"])
 
 
-def test_without_a_metric_the_last_weights_are_kept(make_network, make_batches, walk):
+def test_without_keeping_the_best_the_last_weights_are_kept(make_network, make_batches, fit):
     validate, shown = scripted([0.9, 0.5, 0.1])
-    model, tasks = make_network(), [loop.Task(classification(), make_batches())]
-    assert len(walk(model, tasks, validate, epochs=3, metric=None)) == 3
+    model = make_network()
+    history = fit(model, classification_loss(), make_batches(), validate, keep_best=False)
+    assert len(history) == 3
     for name, value in model.state_dict().items():
         assert torch.equal(value, shown[2][name])
 
 
 @pytest.mark.parametrize(("patience", "epochs"), [(1, 3), (2, 4), (None, 6)])
 def test_it_stops_after_as_many_epochs_without_a_better_one_as_it_has_patience(
-    make_network, make_batches, walk, patience, epochs
+    make_network, make_batches, fit, patience, epochs
 ):
     validate, _ = scripted([0.5, 0.7, 0.7, 0.6, 0.6, 0.6])
-    tasks = [loop.Task(classification(), make_batches())]
-    assert len(walk(make_network(), tasks, validate, epochs=6, patience=patience)) == epochs
+    settings = {"epochs": 6, "patience": patience}
+    history = fit(make_network(), classification_loss(), make_batches(), validate, **settings)
+    assert len(history) == epochs
 
 
 @pytest.mark.parametrize("where", ["loss", "validation"])
-def test_a_figure_that_is_no_number_names_its_step(make_network, make_batches, walk, where):
-    def objective(model, batch):
+def test_a_figure_that_is_no_number_names_its_step(make_network, make_batches, fit, where):
+    def loss_function(model, batch):
         now = where == "loss" and len(counted.rows) == 2
         return counted(model, batch) * (float("nan") if now else 1.0)
 
     counted = constant(1.0)
     validate, _ = scripted([float("nan")])
     with pytest.raises(SentimentError, match="step 3 ") as caught:
-        walk(make_network(), [loop.Task(objective, make_batches())], validate)
+        fit(make_network(), loss_function, make_batches(), validate)
     assert caught.value.exit_status == 1
 
 
-def test_two_tasks_take_a_batch_each_and_their_losses_are_weighed(make_network, make_batches, walk):
-    first, second = constant(1.0), constant(3.0)
-    tasks = [
-        loop.Task(first, make_batches(4, rows=10)),
-        loop.Task(second, make_batches(2, rows=3), weight=0.5),
-    ]
-    history = walk(make_network(), tasks, scripted([0.5, 0.6])[0], epochs=2)
+def test_an_epoch_has_each_row_once_and_its_loss_is_the_mean_over_steps(
+    make_network, make_batches, fit
+):
+    loss_function = constant(2.5)
+    validate, _ = scripted([0.5, 0.6])
+    history = fit(make_network(), loss_function, make_batches(4, rows=10), validate, epochs=2)
     assert [entry["train_loss"] for entry in history] == [2.5, 2.5]
-    assert sorted(first.rows) == [2, 2, 4, 4, 4, 4]
-    assert sorted(second.rows) == [1, 1, 1, 2, 2, 2]
+    assert sorted(loss_function.rows) == [2, 2, 4, 4, 4, 4]
 
 
-def test_a_second_task_teaches_the_network_too(make_network, make_batches, walk):
-    def weights(second_weight):
-        model, tasks = make_network(), [loop.Task(classification(), make_batches())]
-        tasks.append(loop.Task(classification(), make_batches(seed=1), second_weight))
-        walk(model, tasks, scripted([0.1, 0.2, 0.3])[0])
-        return model.linear.weight.detach()
+@pytest.mark.parametrize(
+    ("schedule", "warmup_ratio", "shares"),
+    [
+        ("constant", 0.0, [1, 1, 1]),
+        ("linear", 0.2, [0.01, 1, 0.5]),
+        ("cosine", 0.2, [0.01, 1, 0.5]),
+    ],
+)
+def test_the_learning_rate_rises_to_its_peak_and_falls_as_its_schedule_says(
+    schedule, warmup_ratio, shares
+):
+    settings = TrainerSettings(1, 0.1, schedule=schedule, warmup_ratio=warmup_ratio)
+    found = [learning_rate_share(done, settings) for done in (0.0, warmup_ratio, 0.6)]
+    assert found == pytest.approx(shares)
 
-    assert not torch.equal(weights(0.0), weights(1.0))
-    assert torch.equal(weights(1.0), weights(1.0))
+
+def test_a_layer_whose_factor_is_zero_stays_as_it_is(make_network, make_batches, fit):
+    model, before = make_network(), make_network()
+    validate, _ = scripted([0.1, 0.2, 0.3])
+    factors = (("lstm", 0.0),)
+    fit(model, classification_loss(), make_batches(), validate, learning_rate_factors=factors)
+    assert torch.equal(model.lstm.weight_hh_l0, before.lstm.weight_hh_l0)
+    assert not torch.equal(model.linear.weight, before.linear.weight)
 
 
 @pytest.mark.parametrize("labels", [2, 3])
@@ -300,7 +358,7 @@ def test_label_smoothing_moves_the_targets_towards_even(make_network, make_batch
         logits = torch.stack([torch.zeros_like(logits), logits], dim=1)
         answers = torch.stack([1 - answers, answers], dim=1)
     expected = nn.functional.cross_entropy(logits, answers.argmax(dim=1), label_smoothing=0.2)
-    assert classification(0.2)(model, batch).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert classification_loss(0.2)(model, batch).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -324,7 +382,7 @@ def test_class_weights_weigh_each_rows_loss(make_network, make_batches):
     logits = network(batch.input_ids, batch.attention_mask)
     by_row = torch.nn.functional.cross_entropy(logits, batch.labels, reduction="none")
     expected = (by_row * weights[batch.labels.argmax(dim=1)]).mean()
-    loss = classification(class_weights=weights)(network, batch)
+    loss = classification_loss(class_weights=weights)(network, batch)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
@@ -355,9 +413,9 @@ def test_few_rows_get_a_hint_that_names_the_way(easy_csv, tmp_path, run):
 
 
 @pytest.mark.parametrize("labels", [2, 3])
-def test_the_objective_is_finite_and_reaches_all_weights(make_network, make_batches, labels):
+def test_the_loss_is_finite_and_reaches_all_weights(make_network, make_batches, labels):
     model = make_network(labels=labels, dropout=0.3, word_dropout=0.2).train()
-    loss = classification(0.1)(model, next(make_batches(labels=labels).epoch(0)))
+    loss = classification_loss(0.1)(model, next(make_batches(labels=labels).epoch(0)))
     loss.backward()
     assert torch.isfinite(loss)
     for name, parameter in model.named_parameters():
@@ -366,18 +424,18 @@ def test_the_objective_is_finite_and_reaches_all_weights(make_network, make_batc
 
 
 @pytest.fixture
-def learn_to_guess(make_network, make_batches, walk):
+def learn_to_guess(make_network, make_batches, fit):
     def learn(texts, new, candidates=None):
         """The smallest loss on texts that the language model was not trained on."""
         new = next(make_batches(len(new), texts=new).epoch(0))
 
         def validate(judged):
-            return {"loss": guess_words(judged.eval(), new).item()}
+            loss = guess_words(judged.eval(), new).item()
+            return -loss, {"loss": loss}
 
-        model = LanguageModel(make_network(), candidates)
-        tasks = [loop.Task(guess_words, make_batches(8, texts=texts))]
-        settings = {"epochs": 15, "learning_rate": 0.05, "metric": "-loss"}
-        return min(e["validation_loss"] for e in walk(model, tasks, validate, **settings))
+        model, batches = LanguageModel(make_network(), candidates), make_batches(8, texts=texts)
+        history = fit(model, guess_words, batches, validate, epochs=15, learning_rate=0.05)
+        return min(entry["validation_loss"] for entry in history)
 
     return learn
 

@@ -139,11 +139,25 @@ def write_tensors(
     try:
         with replaced_file(path) as new:
             save_file(tensors, new, metadata=metadata)
+            _sort_metadata(new)
     except SafetensorError as error:
         reason = str(error).rpartition("error: ")[2]
         raise SentimentError(
             f"{path.name} could not be written: {reason}.", exit_status=1
         ) from error
+
+
+def _sort_metadata(path: Path) -> None:
+    """Puts the metadata of a safetensors file in order, which the library writes as it comes."""
+    with open(path, "r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        if "__metadata__" in header:
+            header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        sorted_header = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(sorted_header) <= size:
+            file.seek(8)
+            file.write(sorted_header.ljust(size))
 
 
 def made_folder(path: str | Path) -> Path:
@@ -327,7 +341,7 @@ def _put_in_place(folder: Path, staging: Path, own_files: OwnFiles) -> None:
         touched.add(place.parent)
         if place.exists() and place.samefile(staged / name):
             continue
-        place.parent.mkdir(exist_ok=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
         moving.unlink(missing_ok=True)
         _link(staged / name, moving)
         if place.is_file() and not place.is_symlink():
@@ -362,14 +376,21 @@ def _link(source: Path, target: Path) -> None:
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """Gives an empty folder to fill, which then becomes `folder`; there is none before."""
+    """Gives a folder to fill, which then becomes `folder`, one that is empty or not there."""
+    if folder.exists():  # It may be a mounted volume.
+        with locked(folder), staged_folder(folder, lambda _: ()) as new:
+            yield new
+        return
     folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
     new = folder.with_name(f"{STAGING}{secrets.token_hex(8)}")
     new.mkdir()
     try:
         yield new
+        for path in [*new.rglob("*"), new]:
+            _sync(path)
         os.rename(new, folder)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise
+    _sync(folder.parent)

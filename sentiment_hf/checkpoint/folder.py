@@ -8,18 +8,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
-from torch import nn
-from torch.overrides import TorchFunctionMode
 
 from sentiment_hf.checkpoint.files import (
     is_leftover,
     locked,
-    read_bytes,
     read_json,
     staged_folder,
     write_json,
@@ -34,8 +31,12 @@ from sentiment_hf.data.tokenization import (
 )
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.model.config import LSTMConfig
-from sentiment_hf.model.network import LSTMClassifier
 from sentiment_hf.version import __version__
+
+if TYPE_CHECKING:
+    import torch
+
+    from sentiment_hf.model.network import LSTMClassifier
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -64,13 +65,12 @@ LARGEST_CONFIG_BYTES = 1_000_000
 CHECKSUM_KEY = "sha256"
 CHECKSUMS_KEY = "checksums"
 MEASURED_KEY = "weights"
+FORMAT = {"format": "pt"}  # Without it transformers 4 refuses the file.
 HEAD = "linear."
 ENCODER_ARCHITECTURE = "LSTMEncoder"
 
 REFERENCE_FOLDER = Path(__file__).parent.parent / "reference"
 REFERENCE_NAME = "reference"
-
-_STORED_DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
 
 def is_checkpoint(folder: Path) -> bool:
@@ -136,22 +136,30 @@ def published(folder: Path) -> list[Path]:
     return [path for path in own if is_own_file(path)]
 
 
-def write_network(folder: Path, network: LSTMClassifier) -> None:
-    """Writes `config.json` and `model.safetensors`, the weights in the configuration's `dtype`."""
-    _write(folder, network.config.to_dict(), network.state_dict(), network.config.dtype)
+def write_network(folder: Path, network: "LSTMClassifier", **fields: Any) -> None:
+    """Writes `config.json` and `model.safetensors`, the weights in the configuration's `dtype`.
+
+    Args:
+        fields: what `config.json` holds besides.
+    """
+    _write(
+        folder, {**network.config.to_dict(), **fields}, network.state_dict(), network.config.dtype
+    )
 
 
-def write_encoder(folder: Path, network: LSTMClassifier) -> None:
+def write_encoder(folder: Path, network: "LSTMClassifier") -> None:
     """Writes a network without its head: what `pretrain` makes and `read_encoder` reads."""
     values = {**network.config.to_dict(), "architectures": [ENCODER_ARCHITECTURE]}
     _write(folder, values, _without_head(network.state_dict()), network.config.dtype)
 
 
 def _write(
-    folder: Path, values: dict[str, Any], tensors: dict[str, torch.Tensor], dtype: str
+    folder: Path, values: dict[str, Any], tensors: "dict[str, torch.Tensor]", dtype: str
 ) -> None:
+    import torch
+
     stored = {
-        name: tensor.detach().to("cpu", _STORED_DTYPES[dtype]).contiguous()
+        name: tensor.detach().to("cpu", getattr(torch, dtype)).contiguous()
         for name, tensor in tensors.items()
     }
     for name, tensor in stored.items():
@@ -163,30 +171,36 @@ def _write(
             )
     write_json(folder / CONFIG_FILE, {**values, "sentiment_hf_version": __version__})
     belonging = [name for name in (CONFIG_FILE, TOKENIZER_FILE) if (folder / name).exists()]
-    checksums = {name: _text_checksum(folder / name) for name in belonging}
-    checksums[WEIGHTS_FILE] = weights_checksum(stored)
-    metadata = {CHECKSUMS_KEY: json.dumps(checksums, sort_keys=True)}
+    checksums = {name: _content_checksum(folder / name) for name in belonging}
+    checksums[WEIGHTS_FILE] = weights_checksum(
+        {name: tensor.numpy() for name, tensor in stored.items()}
+    )
+    metadata = {CHECKSUMS_KEY: json.dumps(checksums, sort_keys=True), **FORMAT}
     write_tensors(folder / WEIGHTS_FILE, stored, metadata)
 
 
-def _text_checksum(path: Path) -> str:
-    """The sha256 of a text file; the line ends of another system make no difference."""
-    return hashlib.sha256(read_bytes(path).replace(b"\r\n", b"\n")).hexdigest()
+def _content_checksum(path: Path) -> str:
+    """The sha256 of what is read of a configuration or a tokenizer, however it is laid out."""
+    content: Any = read_json(path)
+    if path.name == TOKENIZER_FILE:
+        model = content.get("model")
+        content = model.get("vocab") if isinstance(model, dict) else None
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def weights_checksum(tensors: dict[str, torch.Tensor]) -> str:
+def weights_checksum(tensors: dict[str, np.ndarray]) -> str:
     """The sha256 of all tensors: damage that leaves a file readable is noticed by it."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())
-        digest.update(tensors[name].cpu().flatten().view(torch.uint8).numpy().data)
+        digest.update(np.ascontiguousarray(tensors[name]).data)
     return digest.hexdigest()
 
 
-def write_tokenizer(folder: Path, tokenizer: Tokenizer, max_length: int | None) -> None:
+def write_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
     """Writes the tokenizer's two files; before the weights, which name its checksum."""
     write_text(folder / TOKENIZER_FILE, tokenizer.to_str(pretty=True))
-    write_json(folder / TOKENIZER_CONFIG_FILE, tokenizer_config(max_length))
+    write_json(folder / TOKENIZER_CONFIG_FILE, tokenizer_config())
 
 
 def read_config(folder: Path) -> LSTMConfig:
@@ -198,8 +212,8 @@ def read_config(folder: Path) -> LSTMConfig:
         raise SentimentError(f"{folder / CONFIG_FILE}: {error}") from error
 
 
-def read_weights(folder: Path, config: LSTMConfig) -> dict[str, torch.Tensor]:
-    """Reads the weights of a whole network, strictly, in float32 on the CPU.
+def read_weights(folder: Path, config: LSTMConfig) -> dict[str, np.ndarray]:
+    """Reads the weights of a whole network, strictly, in float32.
 
     The names and shapes in the file's header are compared with the configuration before any
     memory is taken, so the memory is bounded by the size of the file.
@@ -213,32 +227,7 @@ def read_weights(folder: Path, config: LSTMConfig) -> dict[str, torch.Tensor]:
             f"{folder} holds a pretrained encoder without a head: fine-tune it with"
             " `train` and `init_from`."
         )
-    return read_tensors(folder / WEIGHTS_FILE, _shapes(config))
-
-
-def _shapes(config: LSTMConfig) -> dict[str, tuple[int, ...]]:
-    with without_weights():
-        network = LSTMClassifier(config)
-    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-
-
-@contextmanager
-def without_weights() -> Iterator[None]:
-    """Builds a network that takes no memory, for `load_state_dict(..., assign=True)`."""
-    with torch.device("meta"), _SkipInit():
-        yield
-
-
-class _SkipInit(TorchFunctionMode):
-    """Skips `torch.nn.init`, which on the device `meta` costs a second of imports."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__module__", None) == nn.init.__name__:
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
+    return read_tensors(folder / WEIGHTS_FILE, config.weight_shapes())
 
 
 def is_encoder(folder: Path) -> bool:
@@ -246,7 +235,7 @@ def is_encoder(folder: Path) -> bool:
     return values.get("architectures") == [ENCODER_ARCHITECTURE]
 
 
-def read_encoder(folder: Path, network: LSTMClassifier) -> None:
+def read_encoder(folder: Path, network: "LSTMClassifier") -> None:
     """Loads embedding and LSTM of a checkpoint or a pretrained encoder into a network.
 
     The head comes along where the checkpoint has one of the same labels and pooling.
@@ -254,26 +243,29 @@ def read_encoder(folder: Path, network: LSTMClassifier) -> None:
     Raises:
         SentimentError: as in `read_weights`.
     """
+    import torch
+
     config, own = read_config(folder), network.config
-    shapes = _shapes(config)
+    shapes = config.weight_shapes()
     if is_encoder(folder):
         shapes = _without_head(shapes)
     tensors = read_tensors(folder / WEIGHTS_FILE, shapes)
     if (config.label_names, config.pooling) != (own.label_names, own.pooling):
         tensors = _without_head(tensors)
-    network.load_state_dict(tensors, strict=False)
+    found = {name: torch.from_numpy(values) for name, values in tensors.items()}
+    network.load_state_dict(found, strict=False)
 
 
 def _without_head(tensors: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in tensors.items() if not name.startswith(HEAD)}
 
 
-def read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
+def read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     """Reads exactly the tensors that are expected, as float32."""
     if path.exists() and not path.is_file():
         raise SentimentError(f"{path} is no regular file; it was not read.")
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
             _compare(path, expected, found)
             tensors = {name: file.get_tensor(name) for name in expected}
@@ -282,21 +274,23 @@ def read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, 
         raise SentimentError(f"{path.parent} has no {path.name}.") from error
     except (SafetensorError, OSError) as error:
         raise SentimentError(f"{path} is damaged: {str(error)[:120]}") from error
+    except (TypeError, AttributeError) as error:  # A kind of number that numpy does not know.
+        raise SentimentError(f"{path} holds no weights: {str(error)[:120]}.") from error
     if checksums.pop(WEIGHTS_FILE, None) not in (None, weights_checksum(tensors)):
         raise SentimentError(f"{path} is damaged: its weights differ from their checksum.")
     for name in (CONFIG_FILE, TOKENIZER_FILE):
         other = path.parent / name
-        if name in checksums and other.exists() and checksums[name] != _text_checksum(other):
+        if name in checksums and other.exists() and checksums[name] != _content_checksum(other):
             raise SentimentError(
                 f"{path} belongs to another {name} than the one beside it: the folder is being"
                 " written, or was changed by hand; load the checkpoint again, or save it anew."
             )
     for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
+        if tensor.dtype.kind != "f":
             raise SentimentError(f"{path}: {name} holds {tensor.dtype}, not weights.")
         # The file is mapped into memory: a copy stays what it is when the file changes.
-        tensors[name] = tensor.to(torch.float32, copy=True)
-        if not torch.isfinite(tensors[name]).all():
+        tensors[name] = tensor.astype(np.float32)
+        if not np.isfinite(tensors[name]).all():
             raise SentimentError(f"{path}: {name} holds numbers that are not finite.")
     return tensors
 
@@ -371,6 +365,7 @@ def read_tokenizer(folder: Path, config: LSTMConfig) -> Tokenizer:
     problem = _tokenizer_problem(content, config)
     if problem:
         raise SentimentError(f"{path}: {problem}.")
+    content.update(post_processor=None, added_tokens=[])
     try:
         return word_tokenizer(content["model"]["vocab"])
     except Exception as error:  # Such as a word that is half a character.
@@ -397,7 +392,7 @@ def _tokenizer_problem(content: dict[str, Any], config: LSTMConfig) -> str | Non
         if vocabulary.get(token) != token_id:
             return f"its id of {token} is not the {token_id} of config.json"
     for part in ("truncation", "padding", "post_processor", "decoder", "added_tokens"):
-        if content.get(part):
+        if content.get(part) and not _changes_nothing(content[part], vocabulary):
             return f"it sets {part}, which a checkpoint's tokenizer leaves to config.json"
     # Anything else could multiply a text or take for ever over it.
     own = json.loads(word_tokenizer({PAD_TOKEN: 0, UNK_TOKEN: 1}).to_str())
@@ -405,3 +400,15 @@ def _tokenizer_problem(content: dict[str, Any], config: LSTMConfig) -> str | Non
         if content.get(part) != own[part]:
             return f"its {part} is not the one that `train_tokenizer` writes"
     return None
+
+
+def _changes_nothing(part: Any, vocabulary: dict[str, Any]) -> bool:
+    """Whether it is what transformers adds when it saves our tokenizer: no ids come of it."""
+    if isinstance(part, dict):
+        return part.get("type") == "TemplateProcessing" and part.get("special_tokens") == {}
+    return isinstance(part, list) and all(
+        isinstance(token, dict)
+        and token.get("content") in (PAD_TOKEN, UNK_TOKEN)
+        and token.get("id") == vocabulary[token["content"]]
+        for token in part
+    )

@@ -1,8 +1,13 @@
 """The network with the interface of a pretrained model."""
 
-import tempfile
-from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from sentiment_hf.checkpoint.card import write_card
 from sentiment_hf.checkpoint.download import find_checkpoint
@@ -13,55 +18,11 @@ from sentiment_hf.checkpoint.folder import (
     read_config,
     read_weights,
     saved_checkpoint,
-    without_weights,
     write_network,
 )
-from sentiment_hf.checkpoint.upload import check_address, push_folder
+from sentiment_hf.checkpoint.upload import PushToHubMixin
 from sentiment_hf.model.config import LSTMConfig
 from sentiment_hf.model.network import LSTMClassifier
-
-
-class PushToHubMixin(ABC):
-    """What can be saved as a checkpoint folder can be pushed to the Hub."""
-
-    @abstractmethod
-    def save_pretrained(self, folder: str | Path) -> None: ...
-
-    def push_to_hub(
-        self,
-        repo_id: str,
-        *,
-        private: bool | None = None,
-        branch: str | None = None,
-        create_pr: bool = False,
-        tag: str | None = None,
-        replace_card: bool = False,
-        commit_message: str | None = None,
-        token: str | bool | None = None,
-    ) -> str:
-        """Shares what `save_pretrained` writes in one commit; the arguments are `push_folder`'s.
-
-        A folder written by `train` holds more: its records and figures. Share that one whole with
-        `sentiment-hf push FOLDER REPO_ID`.
-
-        Returns:
-            The address of the repository or of the pull request.
-        """
-        check_address(repo_id, token)
-        with tempfile.TemporaryDirectory() as parent:
-            folder = Path(parent) / repo_id.rsplit("/", maxsplit=1)[-1]
-            self.save_pretrained(folder)
-            return push_folder(
-                folder,
-                repo_id,
-                private=private,
-                branch=branch,
-                create_pr=create_pr,
-                tag=tag,
-                replace_card=replace_card,
-                commit_message=commit_message,
-                token=token,
-            )
 
 
 class LSTMForSequenceClassification(LSTMClassifier, PushToHubMixin):
@@ -109,7 +70,27 @@ class LSTMForSequenceClassification(LSTMClassifier, PushToHubMixin):
 def read_network(folder: Path, config: LSTMConfig) -> LSTMForSequenceClassification:
     """The network of a checkpoint folder in evaluation mode; see `read_weights`."""
     weights = read_weights(folder, config)
-    with without_weights():
+    with _without_weights():
         network = LSTMForSequenceClassification(config)
-    network.load_state_dict(weights, assign=True)
+    tensors = {name: torch.from_numpy(values) for name, values in weights.items()}
+    network.load_state_dict(tensors, assign=True)
     return network.eval()
+
+
+@contextmanager
+def _without_weights() -> Iterator[None]:
+    """Builds a network that takes no memory, for `load_state_dict(..., assign=True)`."""
+    with torch.device("meta"), _SkipInit():
+        yield
+
+
+class _SkipInit(TorchFunctionMode):
+    """Skips `torch.nn.init`, which on the device `meta` costs a second of imports."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)

@@ -1,5 +1,7 @@
 """A checkpoint folder becomes a repository of the Hub: one push is one commit on a known parent."""
 
+import tempfile
+from abc import ABC, abstractmethod
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -133,6 +135,14 @@ def check_folder(folder: Path) -> None:
             )
 
 
+def check_name(repo_id: str) -> None:
+    """Whether a repository could have this name; it becomes a folder's, too."""
+    from huggingface_hub.utils import validate_repo_id
+
+    with hub_errors(f"the repository {repo_id!r}", without_hub=WITHOUT_HUB):
+        validate_repo_id(repo_id)
+
+
 def check_address(repo_id: str, token: str | bool | None = None) -> None:
     """Whether a push could begin at all, without asking the Hub.
 
@@ -141,10 +151,9 @@ def check_address(repo_id: str, token: str | bool | None = None) -> None:
     """
     from huggingface_hub import constants
     from huggingface_hub.errors import LocalTokenNotFoundError, OfflineModeIsEnabled
-    from huggingface_hub.utils import validate_repo_id
 
+    check_name(repo_id)
     with hub_errors(f"the repository {repo_id!r}", without_hub=WITHOUT_HUB):
-        validate_repo_id(repo_id)
         if not usable_token(token):
             raise LocalTokenNotFoundError
         if constants.HF_HUB_OFFLINE:
@@ -205,3 +214,46 @@ def _check_tag(api: "HfApi", info: "ModelInfo", tag: str | None, *, is_new: bool
             f"The tag {tag!r} of {info.id!r} names another commit ({tags[tag][:7]}); choose another"
             " name."
         )
+
+
+class PushToHubMixin(ABC):
+    """What can be saved as a checkpoint folder can be pushed to the Hub."""
+
+    @abstractmethod
+    def save_pretrained(self, folder: str | Path) -> None: ...
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        branch: str | None = None,
+        create_pr: bool = False,
+        tag: str | None = None,
+        replace_card: bool = False,
+        commit_message: str | None = None,
+        token: str | bool | None = None,
+    ) -> str:
+        """Shares what `save_pretrained` writes in one commit; the arguments are `push_folder`'s.
+
+        A folder written by `train` holds more: its records and figures. Share that one whole with
+        `sentiment-hf push FOLDER REPO_ID`.
+
+        Returns:
+            The address of the repository or of the pull request.
+        """
+        check_name(repo_id)
+        with tempfile.TemporaryDirectory() as parent:
+            folder = Path(parent) / repo_id.rsplit("/", maxsplit=1)[-1]
+            self.save_pretrained(folder)
+            return push_folder(
+                folder,
+                repo_id,
+                private=private,
+                branch=branch,
+                create_pr=create_pr,
+                tag=tag,
+                replace_card=replace_card,
+                commit_message=commit_message,
+                token=token,
+            )

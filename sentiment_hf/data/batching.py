@@ -6,17 +6,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.utils.data import DataLoader
 
 from sentiment_hf.arguments import check_whole
 from sentiment_hf.data.tokenization import PAD_ID, tokenize_split
 from sentiment_hf.errors import SentimentError
 
 if TYPE_CHECKING:
+    import torch
     from datasets import Dataset
     from tokenizers import Tokenizer
+    from torch import Tensor
+    from torch.utils.data import DataLoader
 
 # Batches are cut from windows of this many batches sorted by length: little padding, and
 # still another mixture of rows in every epoch.
@@ -28,8 +28,13 @@ def cut(ids: np.ndarray, max_length: int | None) -> np.ndarray:
     """Keeps the head (a quarter) and the tail (three quarters) of a text that is too long."""
     if max_length is None or len(ids) <= max_length:
         return ids
-    head = int(max_length * HEAD_SHARE)
+    head = head_length(max_length)
     return np.concatenate([ids[:head], ids[len(ids) - (max_length - head) :]])
+
+
+def head_length(max_length: int) -> int:
+    """How many words are kept of the head of a text that is too long."""
+    return int(max_length * HEAD_SHARE)
 
 
 def pad_rows(rows: list[np.ndarray], seq: int | None = None, side: str = "right") -> np.ndarray:
@@ -56,12 +61,12 @@ class Batch:
             times their number: 1 unless they have more or less to do.
     """
 
-    input_ids: Tensor
-    attention_mask: Tensor
-    labels: Tensor | None = None
+    input_ids: "Tensor"
+    attention_mask: "Tensor"
+    labels: "Tensor | None" = None
     share: float = 1.0
 
-    def to(self, device: torch.device) -> "Batch":
+    def to(self, device: "torch.device") -> "Batch":
         return replace(
             self,
             input_ids=self.input_ids.to(device, non_blocking=True),
@@ -236,6 +241,8 @@ class TrainingBatches:
 
 
 def make_batch(texts: list[np.ndarray], labels: np.ndarray | None = None) -> Batch:
+    import torch
+
     input_ids = torch.from_numpy(pad_rows(texts))
     lengths = torch.tensor([len(ids) for ids in texts])
     mask = torch.arange(input_ids.shape[1]) < lengths[:, None]
@@ -248,6 +255,17 @@ def inference_batches(
     words_per_batch: int,
     batch_size: int | None = None,
 ) -> Iterator[tuple[np.ndarray, Batch]]:
+    """The batches of `texts_of_like_length` as tensors, with row numbers."""
+    batches = texts_of_like_length(rows, max_length, words_per_batch, batch_size)
+    return ((numbers, make_batch(texts)) for numbers, texts in batches)
+
+
+def texts_of_like_length(
+    rows: EncodedRows | list[np.ndarray],
+    max_length: int | None,
+    words_per_batch: int,
+    batch_size: int | None = None,
+) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
     """Batches of rows of like length, each of about `words_per_batch` words, with row numbers."""
     texts = [cut(rows[i], max_length) for i in range(len(rows))]
     lengths = np.array([len(ids) for ids in texts], dtype=np.int64)
@@ -263,7 +281,7 @@ def inference_batches(
         ):
             end += 1
         chosen = order[start:end]
-        yield chosen, make_batch([texts[i] for i in chosen])
+        yield chosen, [texts[i] for i in chosen]
         start = end
 
 
@@ -275,7 +293,7 @@ def make_loader(
     max_length: int = 200,
     shuffle: bool = True,
     seed: int = 0,
-) -> DataLoader:
+) -> "DataLoader":
     """The article's loader: `x, y = next(iter(make_loader(...)))`.
 
     Args:
@@ -288,6 +306,9 @@ def make_loader(
     Raises:
         SentimentError: the split has no labels, or a size is none.
     """
+    import torch
+    from torch.utils.data import DataLoader
+
     check_whole("batch_size", batch_size)
     check_whole("max_length", max_length)
     if "label" not in split.features:
@@ -295,7 +316,7 @@ def make_loader(
     rows = EncodedRows.from_split(split, tokenizer, num_labels=None)
     labels = np.asarray(split["label"])
 
-    def collate(numbers: list[int]) -> tuple[Tensor, Tensor]:
+    def collate(numbers: list[int]) -> "tuple[Tensor, Tensor]":
         texts = [cut(rows[number], max_length) for number in numbers]
         x = torch.from_numpy(pad_rows(texts, max_length, side="left"))
         return x, torch.from_numpy(labels[numbers])

@@ -10,7 +10,9 @@ from sentiment_hf.errors import SentimentError
 
 TEXT_NAMES = ("text", "review", "sentence", "content")
 LABEL_NAMES = ("label", "labels", "sentiment", "target")
+# In a `ClassLabel` column, and there alone; in a column of integers it is a label like others.
 NO_LABEL = -1
+STRING_TYPES = "string", "large_string", "string_view"
 
 
 class Columns(NamedTuple):
@@ -64,6 +66,8 @@ def find_text_column(
                 f" among {', '.join(features)}."
             )
         text = strings[0]
+    if not text:
+        raise SentimentError("The column that holds the text has no name; give it one.")
     if text in labels:
         raise SentimentError(f"The column {text!r} cannot hold both the texts and the labels.")
     if not _is_text(features[text]):
@@ -93,7 +97,15 @@ def _only_one(names: Sequence[str], features: Features, parameter: str) -> str |
 
 def _is_text(kind: object) -> bool:
     # A column that is null throughout has the type null: rows without text, left out later.
-    return isinstance(kind, Value) and kind.dtype in ("string", "large_string", "null")
+    return isinstance(kind, Value) and kind.dtype in (*STRING_TYPES, "null")
+
+
+def with_plain_strings(splits: DatasetDict) -> DatasetDict:
+    """Casts all of Arrow's types of text to `string`, so that data sets fit together."""
+    for name, kind in next(iter(splits.values())).features.items():
+        if isinstance(kind, Value) and kind.dtype in STRING_TYPES[1:]:
+            splits = splits.cast_column(name, Value("string"))
+    return splits
 
 
 def are_token_ids(kind: object) -> bool:

@@ -31,6 +31,7 @@ from sentiment_hf.data.columns import (
     find_columns,
     find_text_column,
     number_labels,
+    with_plain_strings,
 )
 from sentiment_hf.data.tokenization import IDS_COLUMN
 from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_errors
@@ -102,14 +103,10 @@ def load_reviews(
             rows = np.random.default_rng(seed).choice(len(split), max_samples, replace=False)
             chosen[name] = split.select(np.sort(rows))
     tokenized = [IDS_COLUMN] if are_token_ids(first.features.get(IDS_COLUMN)) else []
-    if label is None:
-        return chosen.select_columns([text, *tokenized]).rename_columns(
-            {text: "text"} if text != "text" else {}
-        )
-    chosen = chosen.select_columns([text, label, *tokenized])
-    renamed = {old: new for old, new in ((text, "text"), (label, "label")) if old != new}
-    chosen = chosen.rename_columns(renamed) if renamed else chosen
-    return number_labels(chosen, label, label_map or {})
+    chosen = chosen.select_columns([text, *([label] if label else []), *tokenized])
+    renamed = {old: new for old, new in ((text, "text"), (label, "label")) if old and old != new}
+    chosen = with_plain_strings(chosen.rename_columns(renamed) if renamed else chosen)
+    return chosen if label is None else number_labels(chosen, label, label_map or {})
 
 
 def load_texts(
@@ -127,7 +124,7 @@ def load_texts(
         column = find_text_column(split.features, text_column)
         texts = split.select_columns([column])
         opened[name] = texts if column == "text" else texts.rename_column(column, "text")
-    return opened
+    return with_plain_strings(opened)
 
 
 def dataset_name(dataset: DatasetSource) -> str:

@@ -115,9 +115,12 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
     return [encoding.ids or [UNK_ID] for encoding in encodings]
 
 
-def tokenizer_config(max_length: int | None) -> dict:
-    """The content of `tokenizer_config.json`, with which `AutoTokenizer` gives the same ids."""
-    config = {
+def tokenizer_config() -> dict:
+    """The content of `tokenizer_config.json`, with which `AutoTokenizer` gives the same ids.
+
+    `model_max_length` is left out: with it, `truncation=True` would keep the head of a text alone.
+    """
+    return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "pad_token": PAD_TOKEN,
         "unk_token": UNK_TOKEN,
@@ -125,9 +128,6 @@ def tokenizer_config(max_length: int | None) -> dict:
         "clean_up_tokenization_spaces": False,
         "model_input_names": ["input_ids", "attention_mask"],
     }
-    if max_length is not None:
-        config["model_max_length"] = max_length
-    return config
 
 
 def tokenize_split(split: "Dataset", tokenizer: Tokenizer) -> "Dataset":

@@ -95,6 +95,29 @@ class LSTMConfig:
         """Logits per text: one for two labels, one per label for more."""
         return 1 if self.num_labels == 2 else self.num_labels
 
+    @property
+    def pooled_size(self) -> int:
+        """Numbers per text that pooling gives."""
+        directions = 2 if self.bidirectional else 1
+        return self.hidden_size * directions * (2 if self.pooling == "mean_max" else 1)
+
+    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The tensors of the network by name, as `model.safetensors` holds them."""
+        gates = 4 * self.hidden_size  # Input, forget, cell and output, as in `torch.nn.LSTM`.
+        shapes: dict[str, tuple[int, ...]] = {
+            "embedding.weight": (self.vocab_size, self.embedding_dim),
+            "linear.weight": (self.num_outputs, self.pooled_size),
+            "linear.bias": (self.num_outputs,),
+        }
+        for lstm in ("lstm", "backward_lstm") if self.bidirectional else ("lstm",):
+            for layer in range(self.num_layers):
+                inputs = self.hidden_size if layer else self.embedding_dim
+                shapes[f"{lstm}.weight_ih_l{layer}"] = (gates, inputs)
+                shapes[f"{lstm}.weight_hh_l{layer}"] = (gates, self.hidden_size)
+                shapes[f"{lstm}.bias_ih_l{layer}"] = (gates,)
+                shapes[f"{lstm}.bias_hh_l{layer}"] = (gates,)
+        return shapes
+
     def to_dict(self) -> dict[str, Any]:
         """The content of `config.json`."""
         values = dataclasses.asdict(self)

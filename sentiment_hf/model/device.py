@@ -1,9 +1,5 @@
 """Which device computes, and in which precision."""
 
-import ctypes
-import os
-import sys
-
 import torch
 
 from sentiment_hf.errors import SentimentError
@@ -43,39 +39,20 @@ def pick_dtype(name: str) -> torch.dtype:
     return DTYPES[name]
 
 
-def keep_few_shapes() -> None:
-    """Bounds what oneDNN keeps ready on a CPU for each shape of a batch, if it has not begun yet.
-
-    Texts have all lengths, so that most of what it keeps (1,024 of them) is never used again: a
-    training grew to 17 GB.
-    """
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
-
-
-def keep_freed_memory() -> None:
-    """Makes the allocator of a Linux process reuse memory instead of giving it back.
-
-    Training takes and frees the same large blocks in every step; fetching each of them from the
-    system anew costs about a fifth of the time on a CPU.
-    """
-    if sys.platform != "linux":
-        return
-    m_trim_threshold, m_top_pad, m_mmap_max, m_arena_max = -1, -2, -4, -8
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-        # What one thread frees another can take: backward passes run in a thread of their own.
-        libc.mallopt(m_arena_max, 1)
-        libc.mallopt(m_mmap_max, 0)
-        libc.mallopt(m_trim_threshold, 2**31 - 1)
-        libc.mallopt(m_top_pad, 2**28)
-    except (OSError, AttributeError):
-        return  # Another C library: nothing is lost but speed.
-
-
 def pick_training_dtype(device: torch.device, name: str | None = None) -> tuple[torch.dtype, str]:
-    """The precision to train in, and the reason, for the user to read."""
+    """The precision to train in, and the reason, for the user to read.
+
+    Raises:
+        SentimentError: there is no such precision, or an LSTM cannot be trained in it here.
+    """
     if name is not None:
-        return pick_dtype(name), "as asked for"
+        dtype = pick_dtype(name)
+        if dtype == torch.bfloat16 and device.type == "cpu" and not _trains_in_bfloat16():
+            raise SentimentError(
+                "This processor cannot train an LSTM in bfloat16: it lacks the instructions that"
+                " oneDNN needs for it. Train in float32 (`dtype`), which is the default here."
+            )
+        return dtype, "as asked for"
     if device.type == "cuda":
         if torch.cuda.is_bf16_supported():
             return torch.bfloat16, "the GPU computes in it"
@@ -83,7 +60,24 @@ def pick_training_dtype(device: torch.device, name: str | None = None) -> tuple[
     if device.type == "cpu":
         # Without instructions for it, bfloat16 is emulated and slower than float32; AMX comes with
         # them, and AVX512_BF16 alone trains 1.6 times as fast.
-        if torch.cpu._is_avx512_bf16_supported():
+        if torch.cpu._is_avx512_bf16_supported() and _trains_in_bfloat16():
             return torch.bfloat16, "the processor has bfloat16 instructions"
         return torch.float32, "the processor has no bfloat16 instructions"
     return torch.float32, f"the safe choice on {device.type}"
+
+
+def _trains_in_bfloat16() -> bool:
+    """Whether the CPU makes a training step of an LSTM in bfloat16; it takes milliseconds to see.
+
+    What torch says of the processor is not the whole answer: oneDNN has requirements of its own,
+    and ONEDNN_MAX_CPU_ISA can keep it from instructions that are there.
+    """
+    with torch.random.fork_rng(devices=[]):
+        lstm = torch.nn.LSTM(8, 8, batch_first=True)
+    try:
+        with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16):
+            states, _ = lstm(torch.zeros(1, 2, 8))
+        states.float().sum().backward()
+    except RuntimeError:
+        return False
+    return True

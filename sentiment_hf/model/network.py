@@ -101,12 +101,9 @@ class LSTMClassifier(nn.Module):
             self.embedding.weight[config.pad_token_id].zero_()
         self.lstm = self._make_lstm()
         self.backward_lstm = self._make_lstm() if config.bidirectional else None
-        features = config.hidden_size * (2 if config.bidirectional else 1)
-        if config.pooling == "mean_max":
-            features *= 2
         self.pooling = WordPooling(config.pooling)
         self.dropout = nn.Dropout(config.dropout)
-        self.linear = nn.Linear(features, config.num_outputs)
+        self.linear = nn.Linear(config.pooled_size, config.num_outputs)
 
     def _make_lstm(self) -> nn.LSTM:
         config = self.config

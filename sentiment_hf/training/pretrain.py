@@ -121,7 +121,7 @@ def pretrain(
     )
 
     def fill(folder: Path) -> None:
-        write_tokenizer(folder, tokenizer, network_config.max_length)
+        write_tokenizer(folder, tokenizer)
         write_encoder(folder, network)
 
     run.write({"perplexity": min(entry["validation_perplexity"] for entry in history)}, fill)

@@ -5,8 +5,10 @@ No validation text is ever trained on, and no test text enters the texts without
 
 import logging
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -131,8 +133,8 @@ def read_training_rows(
     opened = _with_label_map(opened, label_map)
     names = _common_names(sources, opened)
     labelled = [
-        _with_validation(dataset_name(source), splits, names, seed)
-        for source, splits in zip(sources, opened, strict=True)
+        _with_validation(name, splits, names, seed)
+        for name, splits in zip(_different_names(sources), opened, strict=True)
     ]
     largest = max(len(rows.train) for rows in labelled)
     labelled = [
@@ -152,21 +154,36 @@ def read_training_rows(
 
 
 def _refuse_the_same_twice(sources: Sequence[DatasetSource]) -> None:
-    seen = [
-        source if isinstance(source, Dataset | DatasetDict) else str(source) for source in sources
-    ]
-    for number, source in enumerate(seen):
-        if any(source is other or source == other for other in seen[:number]):
+    seen = [_comparable(source) for source in sources]
+    for number, one in enumerate(seen):
+        if one in seen[:number]:
             raise SentimentError(
                 f"The data set {dataset_name(sources[number])} is named twice; name it once."
             )
+
+
+def _comparable(source: DatasetSource) -> Any:
+    """Equal for one data set under several spellings of its path."""
+    if not isinstance(source, str | os.PathLike):
+        return id(source)
+    path = Path(source)
+    return path.resolve() if path.exists() else str(source)
+
+
+def _different_names(sources: Sequence[DatasetSource]) -> list[str]:
+    """What the data sets are called; two of one name are numbered."""
+    names = [dataset_name(source) for source in sources]
+    return [
+        name if name not in names[:i] else f"{name}-{names[:i].count(name) + 1}"
+        for i, name in enumerate(names)
+    ]
 
 
 def _open_labelled(source: DatasetSource, seed: int, options: Mapping[str, Any]) -> DatasetDict:
     """The split `train` and, where there is one, the validation split."""
     there = open_dataset(source, config=options.get("config"), revision=options.get("revision"))
     own = [name for name in VALIDATION_SPLITS if name in there]
-    if TRAIN_SPLIT not in there and len(there) == 1:
+    if len(there) == 1 and TRAIN_SPLIT not in there and TEST_SPLIT not in there:
         source = DatasetDict({TRAIN_SPLIT: next(iter(there.values()))})
         options = {**options, "config": None, "revision": None}
     return load_reviews(source, splits=[TRAIN_SPLIT, *own[:1]], seed=seed, **options)
@@ -224,6 +241,7 @@ def _with_validation(
     train = _numbered_as(labelled_rows(splits[TRAIN_SPLIT]), names)
     if not len(train):
         raise SentimentError(f"No row of the data set {name} has both a text and a label.")
+    _check_classes(name, train, names)
     own = next((split for split in VALIDATION_SPLITS if split in splits), None)
     if own is not None and any(map(is_labelled, splits[own]["label"])):
         validation = _numbered_as(labelled_rows(splits[own]), names)
@@ -356,8 +374,9 @@ def _held_out_texts(reviews: DatasetDict, chosen: list[str], seed: int) -> Datas
             for i, (text, label) in enumerate(zip(train["text"], train["label"], strict=True))
             if text is not None and is_labelled(label)
         ]
-        if labelled:
-            return split_validation(train.select(labelled), seed)[1].select_columns(["text"])
+        held_out = split_validation(train.select(labelled), seed)[1]
+        if len(held_out):
+            return held_out.select_columns(["text"])
     first = rows_with_text(reviews[chosen[0]].select_columns(["text"]))
     count = min(VALIDATION_ROWS, math.ceil(VALIDATION_SHARE * len(first)))
     order = np.random.default_rng(seed).permutation(len(first))

@@ -41,12 +41,8 @@ from sentiment_hf.data.batching import EncodedRows, TrainingBatches
 from sentiment_hf.data.tokenization import train_tokenizer
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.model.config import LSTMConfig
-from sentiment_hf.model.device import (
-    keep_few_shapes,
-    keep_freed_memory,
-    pick_device,
-    pick_training_dtype,
-)
+from sentiment_hf.model.device import pick_device, pick_training_dtype
+from sentiment_hf.model.memory import keep_few_shapes, keep_freed_memory
 from sentiment_hf.training.loop import LossFunction, Trainer, TrainerSettings, Validate
 from sentiment_hf.training.presets import Preset, Pretraining
 from sentiment_hf.training.state import STATE_FILES, STATE_FOLDER, StateFolder
@@ -311,11 +307,11 @@ def start_accelerator(device_name: str | None, dtype_name: str | None) -> Accele
         SentimentError: there is no such device or precision here.
     """
     device = pick_device(device_name)
-    dtype, reason = pick_training_dtype(device, dtype_name)
-    logger.info("Training in %s on %s: %s.", str(dtype).removeprefix("torch."), device, reason)
     if device.type == "cpu":
         keep_few_shapes()
         keep_freed_memory()
+    dtype, reason = pick_training_dtype(device, dtype_name)
+    logger.info("Training in %s on %s: %s.", str(dtype).removeprefix("torch."), device, reason)
     # Its state is shared by the whole process and refuses a second precision.
     AcceleratorState._reset_state(reset_partial_state=True)
     precision = "bf16" if dtype == torch.bfloat16 else "no"

@@ -60,7 +60,7 @@ class StateFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         name = f"step-{trainer.step}.safetensors"
         kept = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
-        checksum = weights_checksum(kept)
+        checksum = _checksum(kept)
         if self.exists() and (newest := self._read(NEWEST)).get("tensors") != name:
             write_json(self.path / PREVIOUS, newest)
         write_tensors(self.path / name, kept)
@@ -98,7 +98,7 @@ class StateFolder:
             progress = read_json(self.path / name)
             identity = dict(progress["identity"])
             tensors = load_file(self.path / Path(progress["tensors"]).name)
-            if progress.get("sha256") not in (None, weights_checksum(tensors)):
+            if progress.get("sha256") not in (None, _checksum(tensors)):
                 raise ValueError("its tensors differ from their checksum")
         for key, value in trainer.identity.items():
             if identity.get(key) != value:
@@ -153,6 +153,10 @@ def _load_state(trainer: "Trainer", tensors: dict[str, Tensor], progress: dict[s
         trainer.averaged.load_state_dict(_without_prefix("averaged", tensors))
     trainer.random = _without_prefix("random", tensors)
     set_random_state(trainer.random)
+
+
+def _checksum(tensors: dict[str, Tensor]) -> str:
+    return weights_checksum({name: tensor.numpy() for name, tensor in tensors.items()})
 
 
 def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -71,6 +71,7 @@ class Teaching:
             "teacher": ", ".join(map(model_name, self.teachers)) or None,
             "unlabelled_split": ", ".join(self.unlabelled_splits) or None,
             **({} if self.sentences is None else {"sentences": self.sentences}),
+            **({"teacher_label_map": self.label_map} if self.label_map else {}),
         }
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset, DatasetDict
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
@@ -177,7 +176,7 @@ def _listed(value: Any) -> list[Any]:
     """One value or several as a list."""
     if value is None:
         return []
-    return [value] if isinstance(value, str | Path | Dataset | DatasetDict) else list(value)
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _settings(

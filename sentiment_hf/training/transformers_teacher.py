@@ -118,7 +118,9 @@ def _load(model: str) -> tuple[Any, Any]:
         network, report = transformers.AutoModelForSequenceClassification.from_pretrained(
             name, use_safetensors=True, output_loading_info=True, **options
         )
-    except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
+    except SentimentError:
+        raise
+    except Exception as error:  # Each kind of damage has an exception of its own.
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else repr(error)
         raise SentimentError(f"The teacher {model!r} cannot be loaded: {reason}") from error
     if report["missing_keys"]:

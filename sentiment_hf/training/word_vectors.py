@@ -38,7 +38,8 @@ def _mutual_information(rows: EncodedRows, vocab_size: int) -> Any:
     from scipy import sparse
 
     tokens = rows.tokens.astype(np.int64)
-    text = np.repeat(np.arange(len(rows)), rows.lengths)
+    # A row that is repeated in the epochs stands among the tokens once.
+    text = np.searchsorted(np.unique(rows.starts), np.arange(len(tokens)), side="right")
     counts = sparse.csr_matrix((vocab_size, vocab_size), dtype=np.float32)
     for distance in range(1, WINDOW + 1):
         left, right = tokens[:-distance], tokens[distance:]

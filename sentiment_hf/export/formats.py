@@ -1,0 +1,19 @@
+"""The formats of the command `export`."""
+
+from pathlib import Path
+from typing import Any
+
+from sentiment_hf.errors import SentimentError
+
+
+def export(model: str | Path | None, output: str | Path, name: str, dtype: Any = None) -> Path:
+    """Writes a checkpoint in a format; see `export_onnx` and `export_transformers`."""
+    if name == "onnx":
+        from sentiment_hf.export.onnx_folder import export_onnx
+
+        return export_onnx(model, output, dtype=dtype)
+    if dtype is not None:
+        raise SentimentError(f"`dtype` is for onnx: {name} gets the weights as they are.")
+    from sentiment_hf.export.transformers_folder import export_transformers
+
+    return export_transformers(model, output)

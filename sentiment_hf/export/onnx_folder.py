@@ -1,0 +1,105 @@
+"""A folder with `model.onnx` and all that it takes to run it; and the graph of any checkpoint."""
+
+import hashlib
+from contextlib import suppress
+from pathlib import Path
+from typing import get_args
+
+from sentiment_hf.checkpoint.files import new_folder, read_json, replaced_file, write_json
+from sentiment_hf.checkpoint.folder import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    read_weights,
+    write_tokenizer,
+)
+from sentiment_hf.errors import SentimentError
+from sentiment_hf.export import onnx
+from sentiment_hf.export.folder import free_folder, open_source, write_card
+from sentiment_hf.model.config import LSTMConfig
+from sentiment_hf.version import __version__
+
+# Where optimum and transformers.js look for it.
+GRAPH_FILE = "onnx/model.onnx"
+CHECKSUM_KEY = "onnx_sha256"
+CARD_TEMPLATE = Path(__file__).parent / "onnx_card.md"
+
+
+def export_onnx(
+    model: str | Path | None, output: str | Path, *, dtype: onnx.Dtype | None = None
+) -> Path:
+    """Writes `onnx/model.onnx`, the tokenizer, `config.json` and a card that says how to run it.
+
+    Args:
+        model: a checkpoint; the reference checkpoint by default.
+        output: a folder that does not exist, or is empty.
+        dtype: how the weights are stored; as the checkpoint stores them by default, so that
+            nothing changes.
+
+    Raises:
+        SentimentError: no such checkpoint, or a pretrained encoder, which has no answers; the
+            folder is not empty; onnx is not installed.
+    """
+    if dtype is not None and dtype not in get_args(onnx.Dtype):
+        kinds = ", ".join(get_args(onnx.Dtype))
+        raise SentimentError(f"`dtype` must be one of {kinds}, not {dtype!r:.60}.")
+    output, source = free_folder(output), open_source(model)
+    config = source.config
+    dtype = dtype or config.dtype
+    graph = onnx.build_graph(config, read_weights(source.folder, config), dtype)
+    with new_folder(output) as new:
+        path = new / GRAPH_FILE
+        path.parent.mkdir()
+        path.write_bytes(graph)
+        write_tokenizer(new, source.tokenizer)
+        noted = {"sentiment_hf_version": __version__, CHECKSUM_KEY: _sha256(graph)}
+        write_json(new / CONFIG_FILE, {**config.to_dict(), **noted})
+        write_card(new, CARD_TEMPLATE, source, dtype=dtype)
+    return output
+
+
+def is_export(folder: Path) -> bool:
+    return CHECKSUM_KEY in read_json(folder / CONFIG_FILE)
+
+
+def read_graph(folder: Path, config: LSTMConfig) -> bytes:
+    """The graph of an exported folder, or of a checkpoint, built unless it was built before.
+
+    Raises:
+        SentimentError: a file is missing or damaged, or `model.onnx` is not the one that
+            `config.json` was written with.
+    """
+    if not is_export(folder):
+        return _cached_graph(folder, config)
+    path = folder / GRAPH_FILE
+    if not path.is_file():
+        raise SentimentError(f"{folder} has no {GRAPH_FILE}.")
+    graph = path.read_bytes()
+    if _sha256(graph) != read_json(folder / CONFIG_FILE)[CHECKSUM_KEY]:
+        raise SentimentError(
+            f"{path} is damaged or another checkpoint's: its checksum is not the one in"
+            f" {CONFIG_FILE}."
+        )
+    return graph
+
+
+def _cached_graph(folder: Path, config: LSTMConfig) -> bytes:
+    """The graph of a checkpoint; kept under the checksums of what it is made from and of itself."""
+    from huggingface_hub import constants
+
+    sources = [folder / CONFIG_FILE, folder / WEIGHTS_FILE, Path(onnx.__file__)]
+    key = "".join(_sha256(path.read_bytes())[:16] for path in sources if path.is_file())
+    cache = Path(constants.HF_ASSETS_CACHE, "sentiment-hf", "onnx")
+    for path in cache.glob(f"{key}-*.onnx"):
+        graph = path.read_bytes()
+        if path.stem == f"{key}-{_sha256(graph)}":
+            return graph
+    graph = onnx.build_graph(config, read_weights(folder, config), config.dtype)
+    with suppress(OSError):  # A cache that cannot be written is done without.
+        cache.mkdir(parents=True, exist_ok=True)
+        with replaced_file(cache / f"{key}-{_sha256(graph)}.onnx") as new:
+            new.write_bytes(graph)
+    return graph
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
