@@ -32,7 +32,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets, loa
 from finetune_teacher import BASE, finetune
 
 from sentiment_hf import evaluate, pretrain, train
-from sentiment_hf.checkpoint.files import replaced_folder
+from sentiment_hf.checkpoint.files import new_folder
 from sentiment_hf.checkpoint.folder import CARD_FILE, EVALUATION_FILE, REFERENCE_FOLDER
 from sentiment_hf.training.rows import read_training_rows
 
@@ -109,7 +109,7 @@ def prepare(imdb: str, sst2: str, products: str, folder: Path, seed: int) -> lis
             rest = [i for i in range(len(train)) if i not in barred]
             own = {"train": train.select(rest), "validation": train.select(held_out)}
             others = {key: value for key, value in splits.items() if key in UNLABELLED}
-            with replaced_folder(folder / name) as new:
+            with new_folder(folder / name) as new:
                 DatasetDict({**own, **others}).save_to_disk(str(new))
     return [imdb, str(folder / "sst2"), str(folder / "products")]
 

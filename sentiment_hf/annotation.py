@@ -26,7 +26,7 @@ from sentiment_hf.checkpoint.download import (
     revision_of,
     usable_token,
 )
-from sentiment_hf.checkpoint.files import made_folder, read_json, write_json
+from sentiment_hf.checkpoint.files import made_folder, read_json, remove_leftovers, write_json
 from sentiment_hf.data.columns import find_text_column
 from sentiment_hf.data.loading import DatasetSource, dataset_errors, dataset_name, open_splits
 from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_errors
@@ -246,6 +246,7 @@ class _Output:
                 raise SentimentError(
                     f"The folder {self.folder} holds something else ({path.name!r}); name another."
                 )
+        remove_leftovers(self.record)
         if self.record in records:
             self.shards = read_json(self.record)["shards"]
             logger.info("Resuming: %d shards are there already.", len(self.shards))

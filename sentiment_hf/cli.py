@@ -1,5 +1,6 @@
 """The command `sentiment-hf`: options, messages and exit statuses; the work is done elsewhere."""
 
+import io
 import json
 import logging
 import os
@@ -32,7 +33,7 @@ from sentiment_hf.cli_options import (
     texts_argument,
     training_options,
 )
-from sentiment_hf.errors import SentimentError, message_and_status
+from sentiment_hf.errors import UNPRINTABLE, SentimentError, message_and_status, printable
 from sentiment_hf.version import __version__
 
 LINES_AT_ONCE = 4096
@@ -87,6 +88,16 @@ def _print_result(line: str) -> None:
         sys.exit(0)
 
 
+def _json(values: Any) -> str:
+    """One line of JSON, readable where the output can take it, and nothing in it is obeyed."""
+    line = json.dumps(values, ensure_ascii=not _is_utf8(sys.stdout))
+    return UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
+
+
+def _is_utf8(stream: Any) -> bool:
+    return (getattr(stream, "encoding", None) or "").lower().replace("-", "") == "utf8"
+
+
 def _check_address(repo_id: str | None) -> None:
     """Notices before the work begins that its result could not be pushed."""
     if repo_id:
@@ -102,7 +113,8 @@ def _print_address(url: str, as_json: bool) -> None:
 
 def _is_first_process() -> bool:
     """Of several processes that torchrun started, only the first one writes messages."""
-    return os.environ.get("RANK", "0") == "0"
+    several = os.environ.get("WORLD_SIZE", "1") not in ("", "0", "1")
+    return not several or os.environ.get("RANK", "0") == "0"
 
 
 class _MessageHandler(logging.Handler):
@@ -111,13 +123,17 @@ class _MessageHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm.auto import tqdm
 
-        tqdm.write(_with_options(self.format(record)), file=sys.stderr)
+        tqdm.write(printable(_with_options(self.format(record))), file=sys.stderr)
 
 
 @click.group(cls=_CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def main() -> None:
     """Small sentiment classifiers: train, measure, use and share LSTMs."""
+    for stream in (sys.stdout, sys.stderr):
+        # What a code page lacks is shown as its number instead of ending the command.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     logger = logging.getLogger("sentiment_hf")
     logger.handlers = [_MessageHandler()]
     logger.setLevel(logging.INFO if _is_first_process() else logging.ERROR)
@@ -216,8 +232,8 @@ def _print_training(output: Path, figure: str, as_json: bool) -> None:
     from sentiment_hf.checkpoint.folder import TRAINING_FILE
 
     record = read_json(output / TRAINING_FILE)
-    shown = f"{output}\t{figure.replace('_', ' ')} {record[figure]:.4f}"
-    _print_result(json.dumps(record) if as_json else shown)
+    shown = f"{printable(str(output))}\t{figure.replace('_', ' ')} {record[figure]:.4f}"
+    _print_result(_json(record) if as_json else shown)
 
 
 @main.command()
@@ -258,7 +274,7 @@ def annotate(
     given = {name: value for name, value in options.items() if value is not None}
     annotation.annotate(dataset, output, show_progress=not quiet, **given)
     counts = annotation.count_written(output)
-    _print_result(json.dumps(counts) if as_json else f"{output}\t{counts['rows']} rows")
+    _print_result(_json(counts) if as_json else f"{printable(str(output))}\t{counts['rows']} rows")
     if push_to:
         _print_address(annotation.push_annotation(output, push_to), as_json)
 
@@ -277,7 +293,7 @@ def evaluate(dataset: str, quiet: bool, as_json: bool, **options: Any) -> None:
 
     results = run(dataset, **options)
     if as_json:
-        _print_result(json.dumps(results))
+        _print_result(_json(results))
         return
     for name, value in results.items():
         shown = f"{value:.4f}" if isinstance(value, float) and name != "seconds" else value
@@ -302,10 +318,11 @@ def predict(texts: tuple[str, ...], top_k: int, quiet: bool, as_json: bool, **op
         for text, labels in zip(some, answers, strict=True):
             for answer in labels:
                 if as_json:
-                    _print_result(json.dumps({"text": text, **answer}, ensure_ascii=False))
+                    _print_result(_json({"text": text, **answer}))
                 else:
-                    shown = " ".join(text.split())
-                    _print_result(f"{answer['label']}\t{answer['score']:.4f}\t{shown}")
+                    shown = printable(" ".join(text.split()))
+                    label = printable(answer["label"])
+                    _print_result(f"{label}\t{answer['score']:.4f}\t{shown}")
 
 
 def _stdin_lines() -> Iterator[str]:
@@ -352,7 +369,7 @@ def inspect(texts: tuple[str, ...], quiet: bool, as_json: bool, **options: Any) 
 
     inspection = run(texts, **options)
     if as_json:
-        _print_result(json.dumps(inspection.to_dict(), ensure_ascii=False))
+        _print_result(_json(inspection.to_dict()))
     else:
         colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         _print_result(render(inspection, colour=colour))

@@ -7,6 +7,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# What a terminal or an editor obeys instead of showing it: control characters (of escape sequences
+# too), line ends, marks that turn the direction of a line; and half characters without UTF-8.
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """A text as one line to be shown: what would be obeyed becomes visible, as `\\x1b`."""
+    return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def without_password(text: str) -> str:
+    """A text in which no address carries a user and a password."""
+    return re.sub(r"(?<=://)[^/\s@]+@", "", text)
+
 
 class SentimentError(Exception):
     """Something the user can act on, said in one line.
@@ -19,7 +33,7 @@ class SentimentError(Exception):
 
     def __init__(self, message: str, *, exit_status: int = 2) -> None:
         # A message of a library that is quoted in it may have lines of its own.
-        super().__init__(" ".join(message.splitlines()))
+        super().__init__(printable(without_password(" ".join(message.splitlines()))))
         self.exit_status = exit_status
 
 
@@ -36,7 +50,7 @@ def message_and_status(error: BaseException) -> tuple[str, int]:
         message, status = f"{error.strerror or error}{place}", 1
     else:
         message, status = f"{type(error).__name__}: {error}", 1
-    return " ".join(message.split()), status
+    return printable(without_password(" ".join(message.split()))), status
 
 
 def run_script(main: Callable[[], None]) -> int:

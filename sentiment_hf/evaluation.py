@@ -11,12 +11,14 @@ from datasets import ClassLabel
 
 from sentiment_hf.checkpoint.card import write_card
 from sentiment_hf.checkpoint.figures import draw_confusion_matrix, draw_reliability
-from sentiment_hf.checkpoint.files import staged_files, write_json
+from sentiment_hf.checkpoint.files import whole_folder
 from sentiment_hf.checkpoint.folder import (
     EVALUATION_FILE,
     REFERENCE_FOLDER,
     is_checkpoint,
-    published,
+    saved_checkpoint,
+    weights_named,
+    write_record,
 )
 from sentiment_hf.data.columns import match_labels
 from sentiment_hf.data.loading import DEFAULT_DATASET, DatasetSource, dataset_name, load_reviews
@@ -74,9 +76,11 @@ def evaluate(
         "max_samples": max_samples,
     }
     folder = Path(model) if model is not None else REFERENCE_FOLDER
-    own = is_checkpoint(folder) and folder != REFERENCE_FOLDER and not is_export(folder)
+    whole = whole_folder(folder)
+    own = is_checkpoint(whole) and folder != REFERENCE_FOLDER and not is_export(whole)
     if save and not own:
         raise SentimentError("`save` writes into a local checkpoint folder; name it with `model`.")
+    weights = weights_named(whole)
     pipe = SentimentPipeline.from_pretrained(model, device=device, dtype=dtype, backend=backend)
     reviews = load_reviews(dataset, splits=[split], seed=seed, **data_options)[split]
     if "label" in reviews.features and not isinstance(reviews.features["label"], ClassLabel):
@@ -115,11 +119,11 @@ def evaluate(
             "by_length": accuracy_by("words", correct, lengths, LENGTH_LIMITS),
             "by_confidence": accuracy_by("confidence", correct, confidence, CONFIDENCE_LIMITS),
         }
-        with staged_files(folder, published(folder)) as staged:
-            write_json(staged / EVALUATION_FILE, saved)
+        with saved_checkpoint(folder) as staged:
+            write_record(staged, EVALUATION_FILE, saved, weights)
             draw_confusion_matrix(staged, results["confusion_matrix"], pipe.label_names)
             draw_reliability(staged, calibration_bins(probabilities, labels))
-            write_card(staged)
+            write_card(staged, before=folder)
     return results
 
 

@@ -14,10 +14,11 @@ from tokenizers import Tokenizer
 from sentiment_hf.arguments import check_whole, listed_texts, one_text
 from sentiment_hf.checkpoint.card import write_card
 from sentiment_hf.checkpoint.download import find_checkpoint
-from sentiment_hf.checkpoint.files import made_folder
 from sentiment_hf.checkpoint.folder import (
+    drop_other_records,
     read_config,
     read_tokenizer,
+    saved_checkpoint,
     weights_checksum,
     write_network,
     write_tokenizer,
@@ -115,10 +116,15 @@ class SentimentPipeline(PushToHubMixin):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes `config.json`, `model.safetensors`, the tokenizer's two files and a card."""
-        folder = made_folder(folder)
-        write_network(folder, self.network)
+        with saved_checkpoint(Path(folder)) as new:
+            self.write(new)
+            drop_other_records(new)
+            write_card(new)
+
+    def write(self, folder: Path) -> None:
+        """Writes `save_pretrained`'s files but the card into a folder that is being filled."""
         write_tokenizer(folder, self.tokenizer)
-        write_card(folder)
+        write_network(folder, self.network)
 
     def __call__(
         self,

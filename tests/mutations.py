@@ -24,6 +24,8 @@ SECONDS = 5.0
 TEXTS = ["a good film", "not a bad film, warm and cold", "unknown words"]
 FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 RECORDS = ("README.md", "training.json", "eval_results.json")  # A push reads them.
+MIXED = FILES[:3]
+OTHERS = ("files of another checkpoint",)
 VALUES = st.one_of(
     st.none(), st.booleans(), st.integers(), st.sampled_from([0, -1, 10**12, 2**63, 1e308, ""]),
     st.floats(), st.text(max_size=5), st.lists(st.integers(), max_size=3),
@@ -49,9 +51,10 @@ def damaged_bytes(draw, content: bytes) -> bytes:
 def changed_json(draw, content: bytes) -> bytes:
     values = json.loads(content)
     place, key = values, draw(st.sampled_from(sorted(values)))
-    while isinstance(place[key], dict) and place[key] and draw(st.booleans()):
+    while isinstance(place[key], dict | list) and place[key] and draw(st.booleans()):
         place = place[key]
-        key = draw(st.sampled_from(sorted(place)))
+        keys = sorted(place) if isinstance(place, dict) else range(len(place))
+        key = draw(st.sampled_from(keys))
     if draw(st.booleans()):
         place[key] = draw(VALUES)
     else:
@@ -62,6 +65,7 @@ def changed_json(draw, content: bytes) -> bytes:
 def main(folder: Path, count: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
     good = {name: (folder / name).read_bytes() for name in FILES + RECORDS}
+    other = {name: (folder / "other" / name).read_bytes() for name in FILES}
     original = SentimentPipeline.from_pretrained(folder)
     logits, vocabulary = original.logits(TEXTS), original.tokenizer.to_str()
 
@@ -71,15 +75,21 @@ def main(folder: Path, count: int) -> None:
     )  # fmt: skip
     @given(st.data())
     def load(data) -> None:
-        name = data.draw(st.sampled_from(FILES + RECORDS))
-        strategy = damaged_bytes
-        if name.endswith(".json") and data.draw(st.booleans()):
-            strategy = changed_json
-        content = data.draw(strategy(good[name]))
+        changed = dict(good)
+        names = data.draw(st.sampled_from([*((name,) for name in FILES + RECORDS), OTHERS]))
+        if names == OTHERS:  # A pair of files from two checkpoints.
+            names = data.draw(st.sets(st.sampled_from(MIXED), min_size=1, max_size=2))
+            changed |= {name: other[name] for name in names}
+        else:
+            (name,) = names
+            strategy = damaged_bytes
+            if name.endswith(".json") and data.draw(st.booleans()):
+                strategy = changed_json
+            changed[name] = data.draw(strategy(good[name]))
         start = time.monotonic()
         with tempfile.TemporaryDirectory() as place:
-            for other, kept in good.items():
-                (Path(place) / other).write_bytes(content if other == name else kept)
+            for name, content in changed.items():
+                (Path(place) / name).write_bytes(content)
             try:
                 render_card(Path(place))
                 pipe = SentimentPipeline.from_pretrained(place)
@@ -94,7 +104,7 @@ def main(folder: Path, count: int) -> None:
                     assert answers.equal(logits)
                 else:
                     # A valid edit of a JSON file: the checkpoint is what it now says.
-                    assert name != "model.safetensors"
+                    assert good["model.safetensors"] == changed["model.safetensors"]
                     assert answers.isfinite().all()
                 counts["the same" if same else "a valid edit"] += 1
         assert time.monotonic() - start < SECONDS

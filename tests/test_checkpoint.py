@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import resource
+import shutil
 import struct
 import sys
 import time
@@ -15,6 +16,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sentiment_hf import LSTMForSequenceClassification, SentimentError, SentimentPipeline
+from sentiment_hf.checkpoint.folder import read_tokenizer, weights_checksum
+from sentiment_hf.data.tokenization import word_tokenizer
+from sentiment_hf.errors import UNPRINTABLE
 
 TEXTS = ["a good film", "not a bad film , warm and good and cold and bad", "", "cold zebra"]
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
@@ -65,7 +69,10 @@ def test_the_same_network_is_the_same_file_every_time(make_pipeline, tmp_path):
 def test_a_saved_folder_holds_these_files_and_no_pickle_and_no_absolute_path(checkpoint):
     files = {file.name: file.read_bytes() for file in checkpoint.iterdir()}
     assert set(files) == {CONFIG, WEIGHTS, TOKENIZER, "tokenizer_config.json", "README.md"}
-    assert not any(data.startswith((b"PK", b"\x80")) for data in files.values())
+    weights = files[WEIGHTS]  # It begins with the length of its header, which may be any number.
+    assert json.loads(weights[8 : 8 + struct.unpack("<Q", weights[:8])[0]])
+    texts = [data for name, data in files.items() if name != WEIGHTS]
+    assert not any(data.startswith((b"PK", b"\x80")) for data in texts)
     assert not any(str(checkpoint.parent).encode() in data for data in files.values())
 
 
@@ -230,7 +237,7 @@ DAMAGES = {
         for n in (970, 985, 9000)
     },
     "config 5000 digits": (changed(CONFIG, lambda data: b'{"vocab_size": ' + b"9" * 5000), "digit"),
-    "config too large": ((CONFIG, lambda f: os.truncate(f / CONFIG, 64_000_001)), "larger"),
+    "config too large": ((CONFIG, lambda f: os.truncate(f / CONFIG, 1_000_001)), "larger"),
     "config of bert": (config(model_type="bert"), "model_type"),
     "config no type": (written(CONFIG, "{}"), "model_type"),
     "config no size": (written(CONFIG, '{"model_type": "sentiment-lstm"}'), "vocab_size"),
@@ -351,8 +358,124 @@ def test_a_damaged_folder_is_one_sentence_that_names_file_and_field(checkpoint, 
 
 
 def test_a_sentence_stays_on_one_line_whatever_it_quotes(checkpoint):
-    path = checkpoint / "tokenizer.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "version": "\n"}))
-    with pytest.raises(SentimentError, match=r"tokenizer\.json could not be read") as caught:
+    path = checkpoint / CONFIG
+    path.write_text(json.dumps({**json.loads(path.read_text()), "pooling": "\n\r\x1b[2J\u2028"}))
+    with pytest.raises(SentimentError, match="pooling") as caught:
         SentimentPipeline.from_pretrained(checkpoint)
-    assert "\n" not in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_of_a_tokenizer_file_nothing_but_the_vocabulary_is_taken(checkpoint, make_pipeline):
+    path = checkpoint / TOKENIZER
+    expected = SentimentPipeline.from_pretrained(checkpoint).tokenizer.to_str()
+    path.write_text(json.dumps({**json.loads(path.read_text()), "version": "9", "else": [1]}))
+    assert read_tokenizer(checkpoint, make_pipeline().config).to_str() == expected
+
+
+A_LETTER_TO_A_MILLION = [
+    {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 100} for _ in range(4)
+]
+HARMFUL = {
+    "multiplies": {"normalizer": {"type": "Sequence", "normalizers": A_LETTER_TO_A_MILLION}},
+    "never ends": {
+        "normalizer": {
+            "type": "Replace",
+            "pattern": {"Regex": "(a|a|b?)*c" * 9},
+            "content": "",
+        }
+    },
+    "a hidden list": {
+        "pre_tokenizer": {
+            "type": "Sequence",
+            "normalizers": [{"type": "Whitespace"}],
+            "pretokenizers": [{"type": "FixedLength", "length": 0}],
+        }
+    },
+    "another recipe": {"normalizer": {"type": "Lowercase"}},
+    "none": {"pre_tokenizer": None},
+}
+
+
+@pytest.mark.parametrize("fields", HARMFUL.values(), ids=HARMFUL)
+def test_a_tokenizer_of_another_recipe_is_refused_before_it_reads_a_text(checkpoint, fields):
+    tokenizer(**fields)[1](checkpoint)
+    with little_memory_and_time(), pytest.raises(SentimentError, match="train_tokenizer"):
+        SentimentPipeline.from_pretrained(checkpoint)("a" * 100)
+
+
+BAD_LABELS = {
+    "an escape sequence": "\x1b]52;c;eA==\x07",
+    "two lines": "good\nbad",
+    "a tab": "good\tbad",
+    "C1": "\x9b2J",
+    "half a character": "\ud800",
+    "another direction": "\u202egood",
+    "201 characters": "x" * 201,
+}
+
+
+@pytest.mark.parametrize("label", BAD_LABELS.values(), ids=BAD_LABELS)
+def test_a_label_is_one_short_printable_line_where_it_is_born_and_where_it_is_read(
+    checkpoint, make_pipeline, label
+):
+    with pytest.raises(SentimentError, match="id2label"):
+        make_pipeline(id2label={0: "bad", 1: label})
+    config(id2label={"0": "bad", "1": label}, label2id={"bad": 0, label: 1})[1](checkpoint)
+    with pytest.raises(SentimentError, match="id2label") as caught:
+        SentimentPipeline.from_pretrained(checkpoint)
+    assert not UNPRINTABLE.search(str(caught.value))
+
+
+def test_a_thousand_labels_and_emoji_are_labels_and_one_more_is_not(make_pipeline):
+    names = {i: f"👨\u200d👩 {i}" for i in range(1001)}
+    with pytest.raises(SentimentError, match="1,000"):
+        make_pipeline(id2label=names)
+    del names[1000]
+    assert make_pipeline(id2label=names)("a good film")[0]["label"] in names.values()
+
+
+PAIRS = {
+    "labels": {"id2label": {0: "pos", 1: "neg"}},
+    "temperature": {"temperature": 2.0},
+    "max_length": {"max_length": 3},
+}
+
+
+@pytest.mark.parametrize("name", [CONFIG, TOKENIZER, WEIGHTS])
+@pytest.mark.parametrize("fields", PAIRS.values(), ids=PAIRS)
+def test_files_of_two_checkpoints_are_not_taken_for_one(make_pipeline, tmp_path, name, fields):
+    make_pipeline().save_pretrained(tmp_path / "one")
+    other = make_pipeline(seed=1, **fields)
+    words = [*json.loads(other.tokenizer.to_str())["model"]["vocab"]]
+    words[2], words[3] = words[3], words[2]
+    other.tokenizer = word_tokenizer({word: i for i, word in enumerate(words)})
+    other.save_pretrained(tmp_path / "other")
+    shutil.copy(tmp_path / "other" / name, tmp_path / "one")
+    with pytest.raises(SentimentError, match="belongs to another"):
+        SentimentPipeline.from_pretrained(tmp_path / "one")
+
+
+def test_line_ends_of_another_system_make_no_other_checkpoint(checkpoint):
+    expected = SentimentPipeline.from_pretrained(checkpoint)(TEXTS)
+    for name in (CONFIG, TOKENIZER):
+        content = (checkpoint / name).read_bytes()
+        (checkpoint / name).write_bytes(content.replace(b"\n", b"\r\n"))
+    assert SentimentPipeline.from_pretrained(checkpoint)(TEXTS) == expected
+
+
+@pytest.mark.parametrize("name", [CONFIG, WEIGHTS, TOKENIZER])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_has_no_end_is_not_read(checkpoint, name, kind):
+    path = checkpoint / name
+    path.unlink()
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to("/dev/zero")
+    with little_memory_and_time(), pytest.raises(SentimentError, match=f"{name}.*no regular file"):
+        SentimentPipeline.from_pretrained(checkpoint)
+
+
+def test_a_checkpoint_of_an_earlier_version_still_loads(checkpoint):
+    expected = SentimentPipeline.from_pretrained(checkpoint)(TEXTS)
+    tensors = load_file(checkpoint / WEIGHTS)
+    for metadata in (None, {"sha256": weights_checksum(tensors)}):
+        save_file(tensors, checkpoint / WEIGHTS, metadata)
+        assert SentimentPipeline.from_pretrained(checkpoint)(TEXTS) == expected

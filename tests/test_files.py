@@ -2,16 +2,24 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from sentiment_hf import SentimentError, SentimentPipeline
-from sentiment_hf.checkpoint.files import read_json, recover_folder, replaced_folder, write_json
-from sentiment_hf.training.run import OutputFolder
+from sentiment_hf import SentimentError
+from sentiment_hf.checkpoint.files import (
+    locked,
+    read_json,
+    recover_folder,
+    staged_folder,
+    whole_folder,
+    write_json,
+)
 
 OLD = {"a": "old", "b": "old", "sub/c": "old"}
 NEW = {"a": "new", "sub/c": "new", "sub/d": "new"}
@@ -20,10 +28,11 @@ NEW = {"a": "new", "sub/c": "new", "sub/d": "new"}
 PROCESS = """
 import os, signal, sys
 from pathlib import Path
-from sentiment_hf.checkpoint.files import replaced_folder, write_json
+from sentiment_hf.checkpoint.files import locked, staged_folder, write_json
 
 left = int(sys.argv[1])
 STEPS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.scandir", "os.link"}
+STEPS |= {"shutil.rmtree", "os.chmod"}
 
 def die_in_time(event, arguments):
     global left
@@ -38,7 +47,10 @@ target = Path(sys.argv[2])
 working = True
 """
 REPLACE = """
-with replaced_folder(target) as new:
+def own(folder):
+    return [path for path in folder.glob("[a-z]*") if path.is_file()] + list(folder.glob("sub/*"))
+
+with locked(target), staged_folder(target, own) as new:
     (new / "sub").mkdir()
     for name in ("a", "sub/c", "sub/d"):
         (new / name).write_text("new")
@@ -54,9 +66,23 @@ def fill(folder: Path, content: dict[str, str]) -> None:
         (folder / name).write_text(text)
 
 
+def own(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("[a-z]*") if path.is_file()] + list(folder.glob("sub/*"))
+
+
+@contextmanager
+def replaced_folder(folder: Path):
+    with locked(folder), staged_folder(folder, own) as new:
+        yield new
+
+
 def content(folder: Path) -> dict[str, str]:
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     return {str(path.relative_to(folder)): path.read_text() for path in files}
+
+
+def all_names(folder: Path) -> list[str]:
+    return sorted(str(path) for path in folder.rglob("*"))
 
 
 def run_killed_at(step: int, program: str, target: Path) -> bool:
@@ -77,8 +103,8 @@ def run_killed_at(step: int, program: str, target: Path) -> bool:
 )
 def test_killed_at_any_moment_one_whole_folder_is_found_again(tmp_path, kind):
     found = []
-    before = None if kind == "there was none" else OLD
-    for step in range(100):
+    before = {} if kind == "there was none" else OLD
+    for step in range(200):
         target = tmp_path / str(step) / "model"
         target.parent.mkdir()
         if kind == "there was a link":
@@ -87,9 +113,16 @@ def test_killed_at_any_moment_one_whole_folder_is_found_again(tmp_path, kind):
         elif before:
             fill(target, before)
         finished = run_killed_at(step, REPLACE, target)
-        recover_folder(target)
-        found.append(content(target) if target.exists() else None)
-        assert found[-1] in (before, NEW)
+        left = all_names(target)
+        read = {
+            name: text for name, text in content(whole_folder(target)).items() if name[0] != "."
+        }
+        assert all_names(target) == left, "who reads moves nothing"
+        assert read in (before, NEW)
+        with locked(target):
+            recover_folder(target, own)
+        found.append(content(target))
+        assert found[-1] == read
         with replaced_folder(target) as new:
             assert content(new) == {}
             fill(new, {"x": "next"})
@@ -127,11 +160,16 @@ def test_the_new_folder_takes_the_place_of_the_old_one_only_at_the_end(tmp_path)
     target = tmp_path / "deep" / "below" / "model"
     with replaced_folder(target) as new:
         fill(new, OLD)
-        assert not target.exists()
+        assert content(whole_folder(target)) == content(target)
+        assert not list(own(target))
     with replaced_folder(target) as new:
         assert content(new) == {}
         fill(new, NEW)
-        assert content(target) == OLD
+        assert {path.name: path.read_text() for path in own(target)} == {
+            "a": "old",
+            "b": "old",
+            "c": "old",
+        }
     assert content(target) == NEW
     assert os.listdir(target.parent) == ["model"]
 
@@ -149,14 +187,125 @@ def test_a_folder_is_replaced_under_any_of_its_names_again_and_again(tmp_path, m
         assert sorted(os.listdir()) == ["link", "model", "other"]
 
 
-def test_nothing_is_recovered_over_a_folder_that_is_there(tmp_path):
+@pytest.mark.parametrize("name", [".model.old", ".model.new", "model/.sentiment-hf-1", "a.new"])
+def test_what_a_person_has_put_there_is_not_ours_by_its_name(tmp_path, name):
     target = tmp_path / "model"
-    fill(target, NEW)
+    fill(target, OLD)
+    fill(tmp_path / name, {"complete": "", "files/a": "theirs"})
+    before = content(tmp_path)
+    assert whole_folder(target) == target
+    with locked(target):
+        recover_folder(target, own)
+    assert content(tmp_path) == before
+    with replaced_folder(target) as new:
+        fill(new, OLD)
+    assert content(tmp_path) == before
+
+
+def test_a_folder_that_a_person_has_deleted_does_not_come_back(tmp_path):
     fill(tmp_path / ".model.old", OLD)
-    recover_folder(target)
-    assert content(target) == NEW
-    recover_folder(tmp_path / "other")
-    assert not (tmp_path / "other").exists()
+    assert not whole_folder(tmp_path / "model").exists()
+    with replaced_folder(tmp_path / "model") as new:
+        fill(new, {"x": "new"})
+    assert content(tmp_path / "model") == {"x": "new"}
+    assert content(tmp_path / ".model.old") == OLD
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_a_temporary_name_meets_nothing_that_is_there(tmp_path, kind):
+    target, own_new = tmp_path / "values.json", tmp_path / "values.json.new"
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    own_new.write_text("mine") if kind == "file" else own_new.symlink_to(victim)
+    write_json(target, {"value": 1})
+    assert victim.read_text() == "precious"
+    assert own_new.read_text() == ("mine" if kind == "file" else "precious")
+    assert own_new.is_symlink() == (kind == "link")
+
+
+def test_modes_are_kept_and_new_ones_are_those_of_the_umask(tmp_path):
+    target = tmp_path / "model"
+    fill(target, {"a": "old", "sub/c": "old"})
+    target.chmod(0o700)
+    (target / "sub").chmod(0o750)
+    (target / "a").chmod(0o600)
+    before = os.umask(0o027)
+    try:
+        with replaced_folder(target) as new:
+            for name in ("a", "b"):
+                write_json(new / f"{name}", {})
+            fill(new, {"sub/c": "new"})
+    finally:
+        os.umask(before)
+    modes = {name: (target / name).stat().st_mode & 0o777 for name in (".", "sub", "a", "b")}
+    assert modes == {".": 0o700, "sub": 0o750, "a": 0o600, "b": 0o640}
+
+
+def test_the_disk_has_everything_before_it_counts_and_before_anything_goes(tmp_path, monkeypatch):
+    target, events = tmp_path / "model", []
+    fill(target, {"a": "old", "b": "old"})
+
+    def note(name, real, which):
+        def call(*arguments, **options):
+            place = arguments[which]
+            place = os.readlink(f"/proc/self/fd/{place}") if isinstance(place, int) else str(place)
+            events.append(
+                (name, re.sub(r"\.sentiment-hf-\w+", "STAGING", place[len(str(target)) :]))
+            )
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(os, name, call)
+
+    with locked(target):
+        note("fsync", os.fsync, 0)
+        note("replace", os.replace, 1)
+        note("unlink", os.unlink, 0)
+        with staged_folder(target, own) as new:
+            fill(new, {"a": "new"})
+    counts = events.index(("fsync", "/STAGING"), events.index(("fsync", "")))
+    assert events.index(("fsync", "/STAGING/files/a")) < counts
+    assert events.index(("fsync", "/STAGING/files")) < counts
+    in_place = events.index(("replace", "/a"))
+    assert counts < in_place < events.index(("fsync", ""), in_place)
+    over = events.index(("unlink", "/STAGING/complete"))
+    assert events.index(("fsync", ""), in_place) < over
+
+
+def test_a_second_process_is_refused_with_the_number_of_the_first(tmp_path):
+    code = """
+import sys
+from pathlib import Path
+from sentiment_hf.checkpoint.files import locked
+with locked(Path(sys.argv[1])):
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "model")]
+    first = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert first.stdout.readline() == "locked\n"
+        with pytest.raises(SentimentError, match=rf"\({first.pid}\) writes into .*model"):
+            fill_locked(tmp_path / "model")
+        first.kill()
+        first.wait()
+        fill_locked(tmp_path / "model")
+    finally:
+        first.kill()
+        first.communicate()
+    assert os.listdir(tmp_path / "model") == ["x"]
+
+
+def fill_locked(folder: Path) -> None:
+    with replaced_folder(folder) as new:
+        fill(new, {"x": ""})
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_has_no_end_is_not_read(tmp_path, kind):
+    path = tmp_path / "values.json"
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to("/dev/zero")
+    with pytest.raises(SentimentError, match="no regular file"):
+        read_json(path)
 
 
 def test_a_json_file_killed_while_it_is_written_is_the_old_or_the_new_one(tmp_path):
@@ -170,7 +319,8 @@ def test_a_json_file_killed_while_it_is_written_is_the_old_or_the_new_one(tmp_pa
         if finished:
             break
     assert finished
-    assert found == ["old"] * (len(found) - 1) + ["new"]
+    assert found == sorted(found, reverse=True)
+    assert (found[0], found[-1]) == ("old", "new")
     assert len(found) >= 3
 
 
@@ -225,7 +375,7 @@ def test_a_json_file_that_is_too_large_is_not_read(tmp_path):
     path.write_text(json.dumps({"a": 1}))
     os.truncate(path, 10**12)
     with pytest.raises(SentimentError, match="larger"):
-        read_json(path)
+        read_json(path, 1_000_000)
 
 
 def test_a_folder_in_place_of_a_json_file_is_one_sentence(tmp_path):
@@ -234,14 +384,22 @@ def test_a_folder_in_place_of_a_json_file_is_one_sentence(tmp_path):
         read_json(tmp_path / "values.json")
 
 
-def test_after_a_swap_that_was_cut_off_reading_finds_the_old_folder_and_moves_nothing(
-    checkpoint, tmp_path
-):
-    expected = SentimentPipeline.from_pretrained(checkpoint)("a good film")
-    checkpoint.rename(tmp_path / ".checkpoint.old")
-    names = sorted(os.listdir(tmp_path))
-    assert SentimentPipeline.from_pretrained(checkpoint)("a good film") == expected
-    assert sorted(os.listdir(tmp_path)) == names
-    with pytest.raises(SentimentError, match="holds a checkpoint already"):
-        OutputFolder(checkpoint).is_finished(resume=False, overwrite=False)
-    assert os.listdir(tmp_path) == ["checkpoint"]
+def test_a_mounted_volume_is_replaced_without_touching_what_is_beside_it(tmp_path):
+    """A folder that cannot be renamed, in a parent that nobody may write."""
+    target = tmp_path / "volume"
+    fill(target, OLD)
+    tried = []
+
+    def watch(event, arguments):
+        if event in ("os.rename", "os.mkdir", "os.link", "open") and watching:
+            paths = [str(path) for path in arguments if isinstance(path, str | Path)]
+            tried.extend(path for path in paths if path.startswith(str(tmp_path)))
+
+    watching = True
+    sys.addaudithook(watch)
+    with replaced_folder(target) as new:
+        fill(new, NEW)
+    watching = False
+    assert tried
+    assert all(path.startswith(f"{target}/") for path in tried if path != str(target))
+    assert content(target) == NEW

@@ -1,7 +1,6 @@
 """Property-based: whatever is damaged in a checkpoint, a load is right or refuses cleanly."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,14 +8,23 @@ from pathlib import Path
 import pytest
 
 from sentiment_hf import evaluate
+from sentiment_hf.checkpoint.folder import weights_named, write_record
+from sentiment_hf.data.tokenization import word_tokenizer
 
 
 @pytest.mark.parametrize("count", [200, pytest.param(2000, marks=pytest.mark.slow)])
 def test_mutated_checkpoints_load_the_same_or_are_refused(
-    checkpoint, trained, count, record_property
+    checkpoint, make_pipeline, trained, count, record_property
 ):
-    shutil.copy(trained / "training.json", checkpoint)
+    record = json.loads((trained / "training.json").read_text())
+    write_record(checkpoint, "training.json", record, weights_named(checkpoint))
     evaluate("sample", checkpoint, save=True)
+    labels = {0: "pos", 1: "neg"}
+    other = make_pipeline(seed=1, id2label=labels)
+    words = list(json.loads(other.tokenizer.to_str())["model"]["vocab"])
+    order = [*words[:2], *reversed(words[2:])]
+    other.tokenizer = word_tokenizer({word: i for i, word in enumerate(order)})
+    other.save_pretrained(checkpoint / "other")
     script = Path(__file__).with_name("mutations.py")
     finished = subprocess.run(
         [sys.executable, script, checkpoint, str(count)],

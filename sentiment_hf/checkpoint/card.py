@@ -1,21 +1,26 @@
 """The model card: rendered from what was measured and written down, and from nothing else."""
 
 import hashlib
+import html
 import logging
+import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sentiment_hf.checkpoint.files import name_of, read_json, write_text
+from sentiment_hf.checkpoint.files import name_of, read_bytes, read_json, write_text
 from sentiment_hf.checkpoint.folder import (
     CARD_FILE,
     EVALUATION_FILE,
+    LARGEST_CONFIG_BYTES,
     TOKENIZER_FILE,
     TRAINING_FILE,
     is_own_file,
     published,
     read_config,
+    read_record,
 )
-from sentiment_hf.errors import SentimentError
+from sentiment_hf.errors import SentimentError, printable
 from sentiment_hf.version import __version__
 
 if TYPE_CHECKING:
@@ -30,9 +35,46 @@ METRICS = ("accuracy", "precision", "recall", "f1", "roc_auc", "log_loss", "ece"
 HUB_METRICS = ("accuracy", "precision", "recall", "f1", "roc_auc")
 
 
-def write_card(folder: Path) -> None:
-    """Renders the card of a checkpoint folder from its files."""
-    write_text(folder / CARD_FILE, render_card(folder))
+def write_card(folder: Path, before: Path | None = None) -> None:
+    """Renders the card of a checkpoint folder from its files.
+
+    Args:
+        before: the folder as it was; what a person wrote into its card is kept.
+    """
+    card = render_card(folder)
+    if before is not None:
+        card = with_edits(before, name_of(folder), card)
+    write_text(folder / CARD_FILE, card)
+
+
+def _code(text: str) -> str:
+    """A text as code in Markdown, whatever is in it."""
+    if "`" not in text:
+        return f"`{text}`"
+    fence = "`" * (1 + max(map(len, re.findall("`+", text))))
+    return f"{fence} {text} {fence}"
+
+
+def _as_text(value: Any) -> Any:
+    """What a record says, as text in Markdown: no HTML, no end of a cell, no escape sequence."""
+    if isinstance(value, str):
+        return printable(html.escape(value, quote=False).replace("|", "\\|"))
+    if isinstance(value, list):
+        return [_as_text(one) for one in value]
+    if isinstance(value, dict):
+        return {_as_text(key): _as_text(one) for key, one in value.items()}
+    return value
+
+
+def with_edits(folder: Path, model: str, new: str) -> str:
+    """The card `new`, with what a person wrote into the one in a folder."""
+    path = folder / CARD_FILE
+    if not is_own_file(path):
+        return new
+    with suppress(SentimentError):  # A damaged record: nobody knows what was rendered of it.
+        if read_bytes(path, LARGEST_CONFIG_BYTES) == render_card(folder).encode():
+            return new
+    return updated_card(folder, model, new).decode("utf-8")
 
 
 def render_card(folder: Path, repo_id: str | None = None) -> str:
@@ -59,8 +101,8 @@ def _render_card(folder: Path, repo_id: str | None) -> str:
     from huggingface_hub import ModelCard
 
     config = read_config(folder)
-    training = _read_if_there(folder / TRAINING_FILE)
-    results = _read_if_there(folder / EVALUATION_FILE)
+    training = read_record(folder, TRAINING_FILE)
+    results = read_record(folder, EVALUATION_FILE)
     figures = [path.name for path in published(folder) if path.parent != folder]
     model = repo_id or name_of(folder)
     name = model.rsplit("/", maxsplit=1)[-1]
@@ -72,9 +114,9 @@ def _render_card(folder: Path, repo_id: str | None) -> str:
         model=model,
         config=config,
         has_tokenizer=(folder / TOKENIZER_FILE).exists(),
-        labels=" and ".join(f"`{label}`" for label in config.label_names),
-        training=training,
-        results=results,
+        labels=" and ".join(map(_code, config.label_names)),
+        training=_as_text(training),
+        results=_as_text(results),
         metrics=[
             (metric, results[metric]) for metric in METRICS if results.get(metric) is not None
         ],
@@ -113,14 +155,14 @@ def updated_card(there: Path, repo_id: str, new: str) -> bytes:
         if is_as_rendered(card.text):
             rendered.data = card.data
             return str(rendered).encode()
-        logger.warning("The card on the Hub was edited by hand: its text is kept.")
+        logger.warning("The card of %s was edited by hand: its text is kept.", repo_id)
         if card.data.to_dict() == before:
             return (there / CARD_FILE).read_bytes()
         return str(card).encode()
     except Exception as error:  # The YAML library, the Hub's library and Python each have theirs.
         reason = " ".join(str(error).split())[:120]
         raise SentimentError(
-            f"The card on the Hub cannot be read ({reason}); `replace_card` replaces it."
+            f"The card of {repo_id} cannot be read ({reason}); `replace_card` replaces it."
         ) from error
 
 
@@ -153,10 +195,6 @@ def is_as_rendered(text: str) -> bool:
         and not rest.partition("-->")[2].strip()
         and (f"{signature}{rest}".strip() == _signature(above))
     )
-
-
-def _read_if_there(path: Path) -> dict[str, Any]:
-    return read_json(path) if is_own_file(path) else {}
 
 
 def _hub_id(dataset: str | None) -> str | None:

@@ -79,6 +79,8 @@ def find_checkpoint(
             f"The model {str(model)!r} names a revision, but `revision` is {revision!r}."
         )
     revision = named or revision
+    if revision and (".." in re.split(r"[/\\]", revision) or Path(revision).is_absolute()):
+        raise SentimentError(f"The model {repo_id!r} has no revision {revision!r}.")
     from huggingface_hub import HfApi, constants
 
     offline = local_files_only or constants.HF_HUB_OFFLINE

@@ -36,6 +36,7 @@ STYLE: dict[Any, Any] = {
     "figure.dpi": 120,
     "savefig.bbox": "tight",
     "svg.hashsalt": "sentiment-hf",
+    "text.parse_math": False,  # A label may have a `$`.
 }
 
 

@@ -3,6 +3,10 @@
 import hashlib
 import json
 import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +14,21 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 
-from sentiment_hf.checkpoint.files import STAGED, read_json, write_json, write_tensors
-from sentiment_hf.data.tokenization import PAD_TOKEN, UNK_TOKEN, tokenizer_config
+from sentiment_hf.checkpoint.files import (
+    is_leftover,
+    locked,
+    read_json,
+    staged_folder,
+    write_json,
+    write_tensors,
+    write_text,
+)
+from sentiment_hf.data.tokenization import (
+    PAD_TOKEN,
+    UNK_TOKEN,
+    tokenizer_config,
+    word_tokenizer,
+)
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.model.config import LSTMConfig
 from sentiment_hf.version import __version__
@@ -42,7 +59,12 @@ PUBLISHED_FILES = (
     f"{FIGURES_FOLDER}/*.png",
 )
 
+LARGEST_CONFIG_BYTES = 1_000_000
+# In the header of the weights: the checksum alone, as earlier versions wrote it; and one JSON
+# object, because the order of several keys changes from one writing to the next.
 CHECKSUM_KEY = "sha256"
+CHECKSUMS_KEY = "checksums"
+MEASURED_KEY = "weights"
 FORMAT = {"format": "pt"}  # Without it transformers 4 refuses the file.
 HEAD = "linear."
 ENCODER_ARCHITECTURE = "LSTMEncoder"
@@ -50,22 +72,55 @@ ENCODER_ARCHITECTURE = "LSTMEncoder"
 REFERENCE_FOLDER = Path(__file__).parent.parent / "reference"
 REFERENCE_NAME = "reference"
 
-# What a tokenizer file may be made of: each piece works word by word on any text. Others,
-# such as a damaged `Precompiled` map, bring the whole process down.
-NORMALIZERS = {"Sequence", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "Replace", "StripAccents"}
-PRE_TOKENIZERS = {"Sequence", "Split", "Whitespace", "WhitespaceSplit", "Punctuation", "Digits"}
-
 
 def is_checkpoint(folder: Path) -> bool:
     return os.path.exists(folder / CONFIG_FILE)
 
 
-def foreign_names(folder: Path, also_ours: set[str]) -> list[str]:
-    """What lies in a folder and is no part of a checkpoint."""
-    ours = {pattern.partition("/")[0] for pattern in PUBLISHED_FILES} | also_ours | {STAGED}
-    ours |= {f"{name}.new" for name in ours}
-    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    return sorted(found - ours)
+def foreign_file(folder: Path, also_ours: tuple[str, ...] = ()) -> str | None:
+    """The first thing at any depth of a folder that is no part of a checkpoint."""
+    ours = (*PUBLISHED_FILES, *also_ours)
+
+    def first_in(inner: Path) -> str | None:
+        for path in sorted(inner.iterdir()):
+            name = path.relative_to(folder).as_posix()
+            if is_leftover(path) or has_name_of(name, ours):
+                continue
+            is_ours = any(pattern.startswith(f"{name}/") for pattern in ours)
+            found = first_in(path) if is_ours and path.is_dir() and not path.is_symlink() else name
+            if found:
+                return found
+        return None
+
+    return first_in(folder) if folder.is_dir() else None
+
+
+def has_name_of(name: str, patterns: Iterable[str]) -> bool:
+    """Whether the name of a file, relative to its checkpoint, is one of these."""
+    depth = name.count("/")
+    return any(fnmatchcase(name, p) and p.count("/") == depth for p in patterns)
+
+
+@contextmanager
+def saved_checkpoint(folder: Path) -> Iterator[Path]:
+    """Gives a copy of a checkpoint folder to change; the changes then count together.
+
+    The card is not in it: it is rendered from what the folder holds in the end.
+    """
+    with locked(folder):
+        kept = [path for path in published(folder) if path.name != CARD_FILE]
+        with staged_folder(folder, published, kept) as new:
+            yield new
+
+
+def drop_other_records(folder: Path) -> None:
+    """Removes what was measured of other weights than those in the folder."""
+    for name in (TRAINING_FILE, EVALUATION_FILE):
+        with suppress(SentimentError):
+            if not is_own_file(folder / name) or read_record(folder, name):
+                continue
+        (folder / name).unlink()
+        shutil.rmtree(folder / FIGURES_FOLDER, ignore_errors=True)
 
 
 def is_own_file(path: Path) -> bool:
@@ -81,9 +136,15 @@ def published(folder: Path) -> list[Path]:
     return [path for path in own if is_own_file(path)]
 
 
-def write_network(folder: Path, network: "LSTMClassifier") -> None:
-    """Writes `config.json` and `model.safetensors`, the weights in the configuration's `dtype`."""
-    _write(folder, network.config.to_dict(), network.state_dict(), network.config.dtype)
+def write_network(folder: Path, network: "LSTMClassifier", **fields: Any) -> None:
+    """Writes `config.json` and `model.safetensors`, the weights in the configuration's `dtype`.
+
+    Args:
+        fields: what `config.json` holds besides.
+    """
+    _write(
+        folder, {**network.config.to_dict(), **fields}, network.state_dict(), network.config.dtype
+    )
 
 
 def write_encoder(folder: Path, network: "LSTMClassifier") -> None:
@@ -109,8 +170,22 @@ def _write(
                 exit_status=1,
             )
     write_json(folder / CONFIG_FILE, {**values, "sentiment_hf_version": __version__})
-    checksum = weights_checksum({name: tensor.numpy() for name, tensor in stored.items()})
-    write_tensors(folder / WEIGHTS_FILE, stored, {CHECKSUM_KEY: checksum, **FORMAT})
+    belonging = [name for name in (CONFIG_FILE, TOKENIZER_FILE) if (folder / name).exists()]
+    checksums = {name: _content_checksum(folder / name) for name in belonging}
+    checksums[WEIGHTS_FILE] = weights_checksum(
+        {name: tensor.numpy() for name, tensor in stored.items()}
+    )
+    metadata = {CHECKSUMS_KEY: json.dumps(checksums, sort_keys=True), **FORMAT}
+    write_tensors(folder / WEIGHTS_FILE, stored, metadata)
+
+
+def _content_checksum(path: Path) -> str:
+    """The sha256 of what is read of a configuration or a tokenizer, however it is laid out."""
+    content: Any = read_json(path)
+    if path.name == TOKENIZER_FILE:
+        model = content.get("model")
+        content = model.get("vocab") if isinstance(model, dict) else None
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def weights_checksum(tensors: dict[str, np.ndarray]) -> str:
@@ -123,13 +198,14 @@ def weights_checksum(tensors: dict[str, np.ndarray]) -> str:
 
 
 def write_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
-    tokenizer.save(str(folder / TOKENIZER_FILE))
+    """Writes the tokenizer's two files; before the weights, which name its checksum."""
+    write_text(folder / TOKENIZER_FILE, tokenizer.to_str(pretty=True))
     write_json(folder / TOKENIZER_CONFIG_FILE, tokenizer_config())
 
 
 def read_config(folder: Path) -> LSTMConfig:
     """Reads `config.json`; see `LSTMConfig.from_dict` for what is refused."""
-    values = read_json(folder / CONFIG_FILE)
+    values = read_json(folder / CONFIG_FILE, LARGEST_CONFIG_BYTES)
     try:
         return LSTMConfig.from_dict(values)
     except SentimentError as error:
@@ -155,7 +231,8 @@ def read_weights(folder: Path, config: LSTMConfig) -> dict[str, np.ndarray]:
 
 
 def is_encoder(folder: Path) -> bool:
-    return read_json(folder / CONFIG_FILE).get("architectures") == [ENCODER_ARCHITECTURE]
+    values = read_json(folder / CONFIG_FILE, LARGEST_CONFIG_BYTES)
+    return values.get("architectures") == [ENCODER_ARCHITECTURE]
 
 
 def read_encoder(folder: Path, network: "LSTMClassifier") -> None:
@@ -185,20 +262,29 @@ def _without_head(tensors: dict[str, Any]) -> dict[str, Any]:
 
 def read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     """Reads exactly the tensors that are expected, as float32."""
+    if path.exists() and not path.is_file():
+        raise SentimentError(f"{path} is no regular file; it was not read.")
     try:
         with safe_open(path, framework="np") as file:
             found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
             _compare(path, expected, found)
             tensors = {name: file.get_tensor(name) for name in expected}
-            checksum = (file.metadata() or {}).get(CHECKSUM_KEY)
+            checksums = _checksums(file.metadata())
     except FileNotFoundError as error:
         raise SentimentError(f"{path.parent} has no {path.name}.") from error
     except (SafetensorError, OSError) as error:
         raise SentimentError(f"{path} is damaged: {str(error)[:120]}") from error
     except (TypeError, AttributeError) as error:  # A kind of number that numpy does not know.
         raise SentimentError(f"{path} holds no weights: {str(error)[:120]}.") from error
-    if checksum is not None and checksum != weights_checksum(tensors):
+    if checksums.pop(WEIGHTS_FILE, None) not in (None, weights_checksum(tensors)):
         raise SentimentError(f"{path} is damaged: its weights differ from their checksum.")
+    for name in (CONFIG_FILE, TOKENIZER_FILE):
+        other = path.parent / name
+        if name in checksums and other.exists() and checksums[name] != _content_checksum(other):
+            raise SentimentError(
+                f"{path} belongs to another {name} than the one beside it: the folder is being"
+                " written, or was changed by hand; load the checkpoint again, or save it anew."
+            )
     for name, tensor in tensors.items():
         if tensor.dtype.kind != "f":
             raise SentimentError(f"{path}: {name} holds {tensor.dtype}, not weights.")
@@ -207,6 +293,49 @@ def read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, 
         if not np.isfinite(tensors[name]).all():
             raise SentimentError(f"{path}: {name} holds numbers that are not finite.")
     return tensors
+
+
+def _checksums(metadata: dict[str, str] | None) -> dict[str, Any]:
+    """What the header of a weights file says of the weights and of the files they belong to."""
+    metadata = metadata or {}
+    if CHECKSUMS_KEY not in metadata:
+        return {WEIGHTS_FILE: metadata[CHECKSUM_KEY]} if CHECKSUM_KEY in metadata else {}
+    try:
+        return dict(json.loads(metadata[CHECKSUMS_KEY]))
+    except (ValueError, TypeError, RecursionError):
+        return {WEIGHTS_FILE: "damaged"}
+
+
+def weights_named(folder: Path) -> str | None:
+    """The checksum by which records name the weights in a folder."""
+    return _weights_header(folder).get(WEIGHTS_FILE)
+
+
+def _weights_header(folder: Path) -> dict[str, Any]:
+    try:
+        with safe_open(folder / WEIGHTS_FILE, framework="np") as file:
+            return _checksums(file.metadata())
+    except (SafetensorError, OSError):
+        return {}
+
+
+def write_record(folder: Path, name: str, values: dict[str, Any], weights: str | None) -> None:
+    """Writes what was measured of the weights of this name."""
+    write_json(folder / name, {**values, MEASURED_KEY: weights})
+
+
+def read_record(folder: Path, name: str) -> dict[str, Any]:
+    """What was measured of the weights in the folder; empty where there is nothing.
+
+    A record that names no weights, as earlier versions wrote it, is that of weights that name no
+    other files.
+    """
+    if not is_own_file(folder / name):
+        return {}
+    values = read_json(folder / name, LARGEST_CONFIG_BYTES)
+    header = _weights_header(folder)
+    is_old = MEASURED_KEY not in values and CONFIG_FILE not in header
+    return values if is_old or values.get(MEASURED_KEY) == header.get(WEIGHTS_FILE) else {}
 
 
 def _compare(path: Path, expected: dict[str, Any], found: dict[str, Any]) -> None:
@@ -225,26 +354,21 @@ def _compare(path: Path, expected: dict[str, Any], found: dict[str, Any]) -> Non
 
 
 def read_tokenizer(folder: Path, config: LSTMConfig) -> Tokenizer:
-    """Reads `tokenizer.json` after looking at all that could hurt.
+    """Reads the vocabulary of `tokenizer.json`, and nothing else of it.
 
     Raises:
-        SentimentError: the file is missing, damaged, no word-level tokenizer, or its ids do not
-            fit the embedding.
+        SentimentError: the file is missing, damaged, not made as `train_tokenizer` makes one, or
+            its ids do not fit the embedding.
     """
     path = folder / TOKENIZER_FILE
     content = read_json(path)
-    try:
-        problem = _tokenizer_problem(content, config)
-    except RecursionError:
-        problem = "it is nested too deeply"
+    problem = _tokenizer_problem(content, config)
     if problem:
         raise SentimentError(f"{path}: {problem}.")
     content.update(post_processor=None, added_tokens=[])
     try:
-        return Tokenizer.from_str(json.dumps(content))
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # A panic in the library is no Exception.
+        return word_tokenizer(content["model"]["vocab"])
+    except Exception as error:  # Such as a word that is half a character.
         raise SentimentError(f"{path} could not be read: {str(error)[:120]}") from error
 
 
@@ -270,10 +394,11 @@ def _tokenizer_problem(content: dict[str, Any], config: LSTMConfig) -> str | Non
     for part in ("truncation", "padding", "post_processor", "decoder", "added_tokens"):
         if content.get(part) and not _changes_nothing(content[part], vocabulary):
             return f"it sets {part}, which a checkpoint's tokenizer leaves to config.json"
-    for part, allowed in (("normalizer", NORMALIZERS), ("pre_tokenizer", PRE_TOKENIZERS)):
-        for kind in _piece_types(content.get(part)):
-            if not isinstance(kind, str) or kind not in allowed:
-                return f"its {part} has a piece of the type {kind!r:.60}"
+    # Anything else could multiply a text or take for ever over it.
+    own = json.loads(word_tokenizer({PAD_TOKEN: 0, UNK_TOKEN: 1}).to_str())
+    for part in ("normalizer", "pre_tokenizer"):
+        if content.get(part) != own[part]:
+            return f"its {part} is not the one that `train_tokenizer` writes"
     return None
 
 
@@ -287,15 +412,3 @@ def _changes_nothing(part: Any, vocabulary: dict[str, Any]) -> bool:
         and token.get("id") == vocabulary[token["content"]]
         for token in part
     )
-
-
-def _piece_types(piece: Any) -> list[Any]:
-    if piece is None:
-        return []
-    if not isinstance(piece, dict):
-        return [piece]
-    inner = piece.get("normalizers") or piece.get("pretokenizers") or []
-    below = (
-        [kind for part in inner for kind in _piece_types(part)] if isinstance(inner, list) else []
-    )
-    return [piece.get("type"), *below]

@@ -11,12 +11,13 @@ from torch.overrides import TorchFunctionMode
 
 from sentiment_hf.checkpoint.card import write_card
 from sentiment_hf.checkpoint.download import find_checkpoint
-from sentiment_hf.checkpoint.files import made_folder
 from sentiment_hf.checkpoint.folder import (
     CONFIG_FILE,
     WEIGHTS_FILE,
+    drop_other_records,
     read_config,
     read_weights,
+    saved_checkpoint,
     write_network,
 )
 from sentiment_hf.checkpoint.upload import PushToHubMixin
@@ -60,9 +61,10 @@ class LSTMForSequenceClassification(LSTMClassifier, PushToHubMixin):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes `config.json`, `model.safetensors` and a card into a folder."""
-        folder = made_folder(folder)
-        write_network(folder, self)
-        write_card(folder)
+        with saved_checkpoint(Path(folder)) as new:
+            write_network(new, self)
+            drop_other_records(new)
+            write_card(new)
 
 
 def read_network(folder: Path, config: LSTMConfig) -> LSTMForSequenceClassification:

@@ -2,13 +2,12 @@
 
 import tempfile
 from abc import ABC, abstractmethod
-from fnmatch import fnmatchcase
 from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sentiment_hf.checkpoint.card import render_card, updated_card
+from sentiment_hf.checkpoint.card import render_card, updated_card, with_edits
 from sentiment_hf.checkpoint.download import (
     LIBRARY,
     checksum_of,
@@ -16,6 +15,7 @@ from sentiment_hf.checkpoint.download import (
     has_checksum,
     usable_token,
 )
+from sentiment_hf.checkpoint.files import whole_folder
 from sentiment_hf.checkpoint.folder import (
     CARD_FILE,
     EVALUATION_FILE,
@@ -23,12 +23,15 @@ from sentiment_hf.checkpoint.folder import (
     REQUIRED_FILES,
     TOKENIZER_FILE,
     TRAINING_FILE,
+    has_name_of,
+    is_own_file,
     published,
     read_config,
+    read_record,
     read_tokenizer,
     read_weights,
 )
-from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_errors
+from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_errors, without_password
 from sentiment_hf.version import __version__
 
 if TYPE_CHECKING:
@@ -70,7 +73,7 @@ def push_folder(
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
-    folder = Path(folder)
+    folder = whole_folder(Path(folder))
     check_folder(folder)
     render_card(folder, repo_id)  # Says now what would fail when the repository is made.
     check_address(repo_id, token)
@@ -78,9 +81,9 @@ def push_folder(
     with hub_errors(f"the repository {repo_id!r}", without_hub=WITHOUT_HUB):
         info = _open(api, repo_id, private, branch, create_pr)
         repo_id = info.id
-        address = f"{api.endpoint}/{repo_id}"
-        rendered = render_card(folder, repo_id)
-        new = {str(path.relative_to(folder)): path.read_bytes() for path in published(folder)}
+        address = without_password(f"{api.endpoint}/{repo_id}")
+        rendered = with_edits(folder, repo_id, render_card(folder, repo_id))
+        new = {path.relative_to(folder).as_posix(): path.read_bytes() for path in published(folder)}
         new[CARD_FILE] = rendered.encode() if replace_card else _card(api, info, rendered)
         there = {entry.rfilename: entry for entry in info.siblings or []}
         changed = [
@@ -89,7 +92,7 @@ def push_folder(
             if name not in there
             or not has_checksum(BytesIO(content), checksum_of(there[name]) or "")
         ]
-        stale = [name for name in there if name not in new and _is_ours(name)]
+        stale = [name for name in there if name not in new and has_name_of(name, PUBLISHED_FILES)]
         commit = info.sha
         _check_tag(api, info, tag, is_new=bool(changed or stale))
         if changed or stale:
@@ -104,7 +107,7 @@ def push_folder(
                 create_pr=create_pr,
                 parent_commit=info.sha,
             )
-            commit, address = made.oid, made.pr_url or address
+            commit, address = made.oid, without_password(made.pr_url or address)
         if tag:
             api.create_tag(repo_id, tag=tag, revision=commit, exist_ok=True)
     return str(address)
@@ -125,6 +128,19 @@ def check_folder(folder: Path) -> None:
     read_weights(folder, config)
     if (folder / TOKENIZER_FILE).exists():
         read_tokenizer(folder, config)
+    for name in (TRAINING_FILE, EVALUATION_FILE):
+        if is_own_file(folder / name) and not read_record(folder, name):
+            raise SentimentError(
+                f"{folder / name} was measured on other weights: evaluate these, or remove it."
+            )
+
+
+def check_name(repo_id: str) -> None:
+    """Whether a repository could have this name; it becomes a folder's, too."""
+    from huggingface_hub.utils import validate_repo_id
+
+    with hub_errors(f"the repository {repo_id!r}", without_hub=WITHOUT_HUB):
+        validate_repo_id(repo_id)
 
 
 def check_address(repo_id: str, token: str | bool | None = None) -> None:
@@ -135,10 +151,9 @@ def check_address(repo_id: str, token: str | bool | None = None) -> None:
     """
     from huggingface_hub import constants
     from huggingface_hub.errors import LocalTokenNotFoundError, OfflineModeIsEnabled
-    from huggingface_hub.utils import validate_repo_id
 
+    check_name(repo_id)
     with hub_errors(f"the repository {repo_id!r}", without_hub=WITHOUT_HUB):
-        validate_repo_id(repo_id)
         if not usable_token(token):
             raise LocalTokenNotFoundError
         if constants.HF_HUB_OFFLINE:
@@ -178,11 +193,6 @@ def _open(
             " the Hub first."
         )
     return info
-
-
-def _is_ours(name: str) -> bool:
-    depth = name.count("/")
-    return any(fnmatchcase(name, p) and p.count("/") == depth for p in PUBLISHED_FILES)
 
 
 def _card(api: "HfApi", info: "ModelInfo", rendered: str) -> bytes:
@@ -232,6 +242,7 @@ class PushToHubMixin(ABC):
         Returns:
             The address of the repository or of the pull request.
         """
+        check_name(repo_id)
         with tempfile.TemporaryDirectory() as parent:
             folder = Path(parent) / repo_id.rsplit("/", maxsplit=1)[-1]
             self.save_pretrained(folder)

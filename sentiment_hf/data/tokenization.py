@@ -62,7 +62,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = DEFAULT_VOCAB_SIZE) 
     check_whole("vocab_size", vocab_size, least=SMALLEST_VOCAB_SIZE)
     if isinstance(texts, str):
         raise SentimentError("A tokenizer is trained on a list of texts, not on one text.")
-    tokenizer = _untrained({PAD_TOKEN: PAD_ID, UNK_TOKEN: UNK_ID})
+    tokenizer = word_tokenizer({PAD_TOKEN: PAD_ID, UNK_TOKEN: UNK_ID})
     trainer = WordLevelTrainer(
         vocab_size=vocab_size,
         min_frequency=2,
@@ -71,10 +71,11 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = DEFAULT_VOCAB_SIZE) 
     )
     tokenizer.train_from_iterator(texts, trainer)
     # The trainer registers the special tokens as text to be matched; a review may spell them.
-    return _untrained(tokenizer.get_vocab(with_added_tokens=False))
+    return word_tokenizer(tokenizer.get_vocab(with_added_tokens=False))
 
 
-def _untrained(vocabulary: dict[str, int]) -> Tokenizer:
+def word_tokenizer(vocabulary: dict[str, int]) -> Tokenizer:
+    """The tokenizer of these words: whatever a checkpoint holds, texts are read like this."""
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=UNK_TOKEN))
     tokenizer.normalizer = NormalizerSequence(
         [

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import get_args
 
-from sentiment_hf.checkpoint.files import read_json, replaced_file, replaced_folder, write_json
+from sentiment_hf.checkpoint.files import new_folder, read_json, replaced_file, write_json
 from sentiment_hf.checkpoint.folder import (
     CONFIG_FILE,
     WEIGHTS_FILE,
@@ -46,7 +46,7 @@ def export_onnx(
     config = source.config
     dtype = dtype or config.dtype
     graph = onnx.build_graph(config, read_weights(source.folder, config), dtype)
-    with replaced_folder(output) as new:
+    with new_folder(output) as new:
         path = new / GRAPH_FILE
         path.parent.mkdir()
         path.write_bytes(graph)

@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
-from sentiment_hf.checkpoint.files import read_json, replaced_folder, write_json
-from sentiment_hf.checkpoint.folder import CONFIG_FILE, write_network, write_tokenizer
+from sentiment_hf.checkpoint.files import new_folder
+from sentiment_hf.checkpoint.folder import write_network, write_tokenizer
 from sentiment_hf.checkpoint.pretrained import read_network
 from sentiment_hf.export.folder import free_folder, open_source, write_card
 
@@ -33,10 +33,9 @@ def export_transformers(model: str | Path | None, output: str | Path) -> Path:
     """
     output, source = free_folder(output), open_source(model)
     network = read_network(source.folder, source.config)
-    with replaced_folder(output) as new:
-        write_network(new, network)
-        write_json(new / CONFIG_FILE, {**read_json(new / CONFIG_FILE), "auto_map": AUTO_MAP})
+    with new_folder(output) as new:
         write_tokenizer(new, source.tokenizer)
+        write_network(new, network, auto_map=AUTO_MAP)
         shutil.copyfile(MODELLING_FILE, new / MODELLING_FILE.name)
         write_card(new, CARD_TEMPLATE, source)
     return output

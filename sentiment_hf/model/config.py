@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from sentiment_hf.errors import SentimentError
+from sentiment_hf.errors import UNPRINTABLE, SentimentError
 
 MODEL_TYPE = "sentiment-lstm"
 Pooling = Literal["last", "mean", "max", "mean_max"]
@@ -12,6 +12,8 @@ WeightsDtype = Literal["float32", "float16"]
 
 # No size of a word-level classifier comes near this; a hostile config.json asks for more.
 LARGEST_SIZE = 10_000_000
+# Names are printed, drawn and written into cards.
+MOST_LABELS, LONGEST_LABEL = 1_000, 200
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,12 @@ class LSTMConfig:
             and all(isinstance(name, str) and name for name in names)
             and len(set(names)) == len(names),
             "two or more different names, numbered from 0",
+        )
+        self._check("id2label", len(names) <= MOST_LABELS, f"at most {MOST_LABELS:,} names")
+        self._check(
+            "id2label",
+            all(len(name) <= LONGEST_LABEL and not UNPRINTABLE.search(name) for name in names),
+            f"names of one printable line of at most {LONGEST_LABEL} characters",
         )
 
     def _check(self, name: str, valid: bool, expected: str) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from sentiment_hf.errors import printable
 from sentiment_hf.reading.explanation import Explanation
 from sentiment_hf.reading.trace import Step
 from sentiment_hf.reading.trajectory import Point
@@ -33,11 +34,15 @@ def _render_step(number: int, step: Step) -> str:
     return "\n".join(lines)
 
 
+def _word(word: str) -> str:
+    return printable(" ".join(word.split()))
+
+
 def _render_values(values: Any) -> str:
     while isinstance(values, list) and values and isinstance(values[0], list):
         values = values[0]
     shown = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in values]
-    return " ".join(shown) + " ..."
+    return printable(" ".join(shown)) + " ..."
 
 
 def render_trajectory(points: Sequence[Point], names: Sequence[str], *, colour: bool) -> str:
@@ -47,7 +52,7 @@ def render_trajectory(points: Sequence[Point], names: Sequence[str], *, colour: 
         names: the label that probability 0 speaks for, and the one that 1 speaks for.
         colour: colour each word by the probability after it.
     """
-    words = [" ".join(point.word.split()) for point in points]
+    words = [_word(point.word) for point in points]
     if colour:
         levels = [_level(point.probability, len(COLOURS)) for point in points]
         words = [
@@ -58,7 +63,7 @@ def render_trajectory(points: Sequence[Point], names: Sequence[str], *, colour: 
     shown = [points[(i + 1) * len(points) // width - 1] for i in range(width)]
     bars = "".join(BARS[_level(point.probability, len(BARS))] for point in shown)
     last = points[-1].probability
-    ends = f"low is {names[0]}, high is {names[1]}"
+    ends = f"low is {printable(names[0])}, high is {printable(names[1])}"
     return f"{text}\n{bars}  {last:.2f} after {len(points)} steps ({ends})"
 
 
@@ -69,12 +74,12 @@ def _level(probability: float, levels: int) -> int:
 def render_explanation(explanation: Explanation) -> str:
     """The words in order, with what each contributes by either method."""
     lines = [
-        f"{explanation.label} {explanation.probability:.2f}"
+        f"{printable(explanation.label)} {explanation.probability:.2f}"
         f" (integrated gradients complete to {explanation.completeness_error:.1%})",
         f"{'word':<20}{'deletion':>10}{'gradients':>12}",
     ]
     lines += [
-        f"{' '.join(word.split())[:19]:<20}{deletion:>+10.4f}{gradient:>+12.4f}"
+        f"{_word(word)[:19]:<20}{deletion:>+10.4f}{gradient:>+12.4f}"
         for word, deletion, gradient in zip(
             explanation.words, explanation.deletion, explanation.gradients, strict=True
         )

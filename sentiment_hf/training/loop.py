@@ -251,24 +251,38 @@ class Trainer:
             self.state.save(self)
 
 
+# Ctrl-C, the end of a machine that is only lent, and a terminal that is closed.
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+
+
 @contextmanager
 def _interrupted_between_steps() -> Iterator[Callable[[], bool]]:
-    """Holds Ctrl-C back until a step is whole; a second one leaves the last state as it is."""
+    """Holds a signal to end back until a step is whole.
+
+    A second Ctrl-C leaves the last state as it is. What is ignored, as Ctrl-C is by a job in the
+    background, stays ignored.
+    """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
 
     def note(signum: int, frame: Any) -> None:
-        if received:
+        if received and signum == signal.SIGINT:
             raise KeyboardInterrupt
         received.append(signum)
 
-    before = signal.signal(signal.SIGINT, note)
+    before = {one: signal.getsignal(one) for one in SIGNALS}
+    held = {one for one, handler in before.items() if handler not in (signal.SIG_IGN, None)}
     try:
+        for one in held:
+            signal.signal(one, note)
         yield lambda: bool(received)
     finally:
-        signal.signal(signal.SIGINT, before)
+        for one in held:
+            signal.signal(one, before[one])
 
 
 def _diverged(step: int, what: str, value: object) -> SentimentError:

@@ -121,8 +121,8 @@ def pretrain(
     )
 
     def fill(folder: Path) -> None:
-        write_encoder(folder, network)
         write_tokenizer(folder, tokenizer)
+        write_encoder(folder, network)
 
     run.write({"perplexity": min(entry["validation_perplexity"] for entry in history)}, fill)
     return run.folder.path

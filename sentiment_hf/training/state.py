@@ -1,8 +1,9 @@
 """What a training needs to resume after it was cut off: safetensors and JSON, no pickle."""
 
-import shutil
+import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,28 +12,39 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sentiment_hf.checkpoint.files import read_json, write_json, write_tensors
+from sentiment_hf.checkpoint.folder import weights_checksum
 from sentiment_hf.errors import SentimentError
 
 if TYPE_CHECKING:
     from sentiment_hf.training.loop import Trainer
 
+logger = logging.getLogger(__name__)
+
 STATE_FOLDER = "training_state"
+NEWEST, PREVIOUS = "state.json", "previous.json"
+# Relative to the folder of the training; what a kill leaves of a file that was being written, too.
+STATE_FILES = tuple(
+    f"{STATE_FOLDER}/{pattern}{cut}"
+    for pattern in ("*.json", "step-*.safetensors")
+    for cut in ("", ".*.tmp")
+)
 # What the trainer counts, beside its tensors.
 PROGRESS = ("step", "loss_sum", "words", "seconds", "history", "scores")
 
 
 class StateFolder:
-    """A folder with the newest state of a training.
+    """A folder with the two newest states of a training.
 
-    A state is one safetensors file and `state.json`, which names it: replacing that JSON file
-    is the one step that makes a new state count, so a cut leaves the old one or the new one.
+    A state is one safetensors file and a JSON file, which names it and its checksum: replacing
+    `state.json` is the one step that makes a new state count, so a cut leaves the old one or the
+    new one. `previous.json` is the one before, for a disk that has lost the newest.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def exists(self) -> bool:
-        return (self.path / "state.json").exists()
+        return (self.path / NEWEST).exists()
 
     def save(self, trainer: "Trainer") -> None:
         """Writes everything that a trainer needs to resume."""
@@ -48,28 +60,51 @@ class StateFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         name = f"step-{trainer.step}.safetensors"
         kept = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
+        checksum = _checksum(kept)
+        if self.exists() and (newest := self._read(NEWEST)).get("tensors") != name:
+            write_json(self.path / PREVIOUS, newest)
         write_tensors(self.path / name, kept)
-        identity = {"identity": trainer.identity}
-        write_json(self.path / "state.json", {"tensors": name, **progress, **identity})
-        for leftover in self.path.iterdir():
-            if leftover.name not in (name, "state.json"):
-                leftover.unlink()
+        named = {"tensors": name, "sha256": checksum, "identity": trainer.identity}
+        write_json(self.path / NEWEST, {**named, **progress})
+        self._remove_all_but({name, NEWEST, PREVIOUS, self._read(PREVIOUS).get("tensors")})
+
+    def _read(self, name: str) -> dict[str, Any]:
+        with suppress(SentimentError):
+            return read_json(self.path / name)
+        return {}
+
+    def _remove_all_but(self, kept: set[str | None]) -> None:
+        for path in self.path.iterdir():
+            name = f"{self.path.name}/{path.name}"
+            if path.name not in kept and any(fnmatchcase(name, own) for own in STATE_FILES):
+                path.unlink()
 
     def restore(self, trainer: "Trainer") -> None:
-        """Gives a trainer what `save` has written.
+        """Gives a trainer what `save` has written; the state before where the newest is damaged.
 
         Raises:
-            SentimentError: the state is damaged, or belongs to another training.
+            SentimentError: both states are damaged, or belong to another training.
         """
+        try:
+            self._restore(NEWEST, trainer)
+        except _DamagedError as error:
+            if not (self.path / PREVIOUS).exists():
+                raise
+            logger.warning("%s Taking the state before.", error)
+            self._restore(PREVIOUS, trainer)
+
+    def _restore(self, name: str, trainer: "Trainer") -> None:
         with self._damage_errors():
-            progress = read_json(self.path / "state.json")
-            tensors = load_file(self.path / Path(progress["tensors"]).name)
+            progress = read_json(self.path / name)
             identity = dict(progress["identity"])
-        for name, value in trainer.identity.items():
-            if identity.get(name) != value:
+            tensors = load_file(self.path / Path(progress["tensors"]).name)
+            if progress.get("sha256") not in (None, _checksum(tensors)):
+                raise ValueError("its tensors differ from their checksum")
+        for key, value in trainer.identity.items():
+            if identity.get(key) != value:
                 raise SentimentError(
-                    f"The unfinished training in {self.path.parent.name} has another {name}"
-                    f" ({identity.get(name)!r}, not {value!r}); run it with the same arguments, or"
+                    f"The unfinished training in {self.path.parent.name} has another {key}"
+                    f" ({identity.get(key)!r}, not {value!r}); run it with the same arguments, or"
                     " start afresh with `overwrite`."
                 )
         with self._damage_errors():
@@ -82,13 +117,21 @@ class StateFolder:
             yield
         except Exception as error:
             reason = str(error).strip().partition("\n")[0][:120]
-            raise SentimentError(
+            raise _DamagedError(
                 f"The unfinished training in {self.path.parent.name} cannot be resumed: its"
                 f" state is damaged ({reason}); start afresh with `overwrite`."
             ) from error
 
     def remove(self) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
+        (self.path / NEWEST).unlink(missing_ok=True)  # Without it there is no state.
+        if self.path.is_dir():
+            self._remove_all_but(set())
+            with suppress(OSError):  # Something else has come into it.
+                self.path.rmdir()
+
+
+class _DamagedError(SentimentError):
+    """A state that cannot be read."""
 
 
 def _load_state(trainer: "Trainer", tensors: dict[str, Tensor], progress: dict[str, Any]) -> None:
@@ -110,6 +153,10 @@ def _load_state(trainer: "Trainer", tensors: dict[str, Tensor], progress: dict[s
         trainer.averaged.load_state_dict(_without_prefix("averaged", tensors))
     trainer.random = _without_prefix("random", tensors)
     set_random_state(trainer.random)
+
+
+def _checksum(tensors: dict[str, Tensor]) -> str:
+    return weights_checksum({name: tensor.numpy() for name, tensor in tensors.items()})
 
 
 def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

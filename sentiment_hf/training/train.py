@@ -13,7 +13,6 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from sentiment_hf.arguments import check_rate, check_whole
-from sentiment_hf.checkpoint.card import write_card
 from sentiment_hf.checkpoint.download import model_name
 from sentiment_hf.checkpoint.figures import draw_training_curve
 from sentiment_hf.checkpoint.folder import read_encoder
@@ -166,9 +165,8 @@ def train(
     pipe = SentimentPipeline(network.eval(), tokenizer)
 
     def fill(folder: Path) -> None:
-        pipe.save_pretrained(folder)
+        pipe.write(folder)
         draw_training_curve(folder, history)
-        write_card(folder)
 
     run.write(figures, fill)
     return pipe
