@@ -266,7 +266,7 @@ def annotate(
 @main.command()
 @dataset_argument
 @model_option
-@click.option("--split", default="test", show_default=True)
+@click.option("--split", metavar="NAME", help="[default: test, or the only one there is]")
 @click.option("--save", is_flag=True, help="Write the figures into the checkpoint folder.")
 @data_options
 @backend_option

@@ -71,3 +71,55 @@ def test_a_csv_file_is_learnt_from_together_with_other_kinds_of_data_sets(own_cs
     train(["sample", own_csv, frame], tmp_path / "out", max_samples=30, **options)
     record = json.loads((tmp_path / "out" / "training.json").read_text())
     assert [part["dataset"] for part in record["data"]["datasets"]][:2] == ["sample", "own.csv"]
+
+
+# What `evaluate` measures
+
+
+def test_evaluate_measures_the_only_split_of_a_file_and_says_which(run, checkpoint, own_csv):
+    result = run("evaluate", own_csv, "--model", checkpoint, "--json")
+    assert json.loads(result.stdout)["n"] == 30
+    assert "30 rows of the split 'train' of own.csv: neg 15, pos 15." in result.stderr
+
+
+def test_evaluate_measures_the_split_test_where_there_are_several(run, checkpoint):
+    result = run("evaluate", "sample", "--model", checkpoint)
+    assert "split 'test' of sample" in result.stderr
+
+
+def test_of_several_splits_without_test_one_has_to_be_chosen(run, checkpoint, tmp_path):
+    rows = Dataset.from_dict({"text": TEXTS, "label": LABELS})
+    DatasetDict(train=rows, validation=rows).save_to_disk(tmp_path / "own")
+    result = run("evaluate", tmp_path / "own", "--model", checkpoint)
+    assert result.exit_code == 2
+    assert "train, validation" in result.stderr
+    assert "--split" in result.stderr
+    assert "train, validation" in run("evaluate", tmp_path / "own", "--split", "x").stderr
+    assert run("evaluate", tmp_path / "own", "--split", "validation").exit_code == 0
+
+
+def test_a_split_whose_labels_are_all_missing_is_refused_with_the_splits_there_are(
+    run, checkpoint, tmp_path
+):
+    features = Features({"text": Value("string"), "label": ClassLabel(names=["neg", "pos"])})
+    labels = {"train": [0, 1], "test": [-1, -1]}
+    splits = {
+        split: Dataset.from_dict({"text": TEXTS[:2], "label": ids}, features)
+        for split, ids in labels.items()
+    }
+    DatasetDict(splits).save_to_disk(tmp_path / "own")
+    result = run("evaluate", tmp_path / "own", "--model", checkpoint)
+    assert result.exit_code == 2
+    assert "No row of the split 'test' of own has both a text and a label" in result.stderr
+    assert "train, test" in result.stderr
+
+
+def test_a_column_of_no_label_at_all_is_not_taken_for_soft_labels(run, checkpoint, write, tmp_path):
+    path = write("own.csv", "text,label", "a film,", "b film,")
+    result = run("evaluate", path, "--model", checkpoint)
+    assert result.exit_code == 2
+    assert "No row of the split 'train' of own.csv has both a text and a label" in result.stderr
+    result = run("train", path, "--output", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "No row of the data set own.csv has both a text and a label" in result.stderr
+    assert "oft label" not in run("train", "sample", path, "--output", tmp_path / "out").stderr
