@@ -180,3 +180,20 @@ def test_minus_one_means_no_label_in_a_column_of_classes_wherever_it_comes_from(
     data.save_to_disk(tmp_path / "own")
     for source in (data, tmp_path / "own.parquet", tmp_path / "own"):
         assert [label for _, label in rows_of(load_reviews(source))] == ["neg", "pos", None]
+
+
+@pytest.mark.parametrize("options", [["--label-map=-1=neg,1=pos"], ["--label-map", "-1=neg,1=pos"]])
+def test_the_label_minus_one_can_be_named_in_a_label_map(run, checkpoint, write, options):
+    path = write("own.csv", "text,label", *(f"a film,{code}" for code in (-1, 1) * 10))
+    result = run("evaluate", path, "--model", checkpoint, "--json", *options)
+    assert json.loads(result.stdout)["n"] == 20, result.stderr
+
+
+def test_the_middle_of_five_stars_can_be_dropped(run, checkpoint, write):
+    path = write("own.csv", "text,label", *(f"a film,{star}" for star in (1, 2, 3, 4, 5) * 4))
+    stars = "1=neg,2=neg,3=,4=pos,5=pos"
+    result = run("evaluate", path, "--model", checkpoint, "--json", "--label-map", stars)
+    assert json.loads(result.stdout)["n"] == 16, result.stderr
+    assert "4 of 20 rows without a label" in result.stderr
+    partly = run("evaluate", path, "--model", checkpoint, "--label-map", "1=neg,5=pos")
+    assert "does not name '2', '3', '4'" in partly.stderr

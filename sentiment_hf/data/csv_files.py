@@ -84,7 +84,7 @@ def _separator(path: Path, header: str, expected: str) -> str:
 
 
 def _check_rows(path: Path, rows: Any, separator: str) -> None:
-    header = next(rows, [])
+    header: list[str] = next(rows, [])
     # The short values of each column; None where there are too many for labels.
     values: list[set[str] | None] = [set() for _ in header]
     swallowed: list[tuple[int, list[list[str]]]] = []

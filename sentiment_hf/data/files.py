@@ -92,11 +92,11 @@ def texts_in_folders(path: Path) -> DatasetDict | None:
     ids = {label: number for number, label in enumerate(labels)}
     opened: dict[str, dict[str, list[Any]]] = {}
     for split, classes in splits.items():
-        for label, files in classes.items():
+        for label, texts in classes.items():
             name = UNLABELLED_SPLIT if label == UNLABELLED_FOLDER else split
             rows = opened.setdefault(name, {"text": [], "label": []})
-            rows["text"] += [_text_of(file) for file in files]
-            rows["label"] += [ids.get(label, NO_LABEL)] * len(files)
+            rows["text"] += [_text_of(file) for file in texts]
+            rows["label"] += [ids.get(label, NO_LABEL)] * len(texts)
     return DatasetDict({name: Dataset.from_dict(rows, features) for name, rows in opened.items()})
 
 

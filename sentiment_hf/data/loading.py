@@ -82,13 +82,13 @@ def load_reviews(
     column has `text` alone. `input_ids` stay where there are some.
 
     Args:
-        dataset: `sample`, a folder, a csv, tsv, json, jsonl or parquet file, a Hub id, or a `Dataset`
-            (the split `train`) or `DatasetDict` of `datasets`.
+        dataset: `sample`, a folder, a csv, tsv, json, jsonl or parquet file, a Hub id, or a
+            `Dataset` (the split `train`) or `DatasetDict` of `datasets`.
         splits: the splits to read; all of them by default.
         seed: chooses the rows of a sample.
         config, revision: of the data set.
         text_column, label_column: where their names do not tell.
-        label_map: from its label names to others.
+        label_map: from its label names to others; an empty one drops the rows of a label.
         max_samples: a random sample of that many rows per split.
 
     Raises:
