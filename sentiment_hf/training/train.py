@@ -127,6 +127,7 @@ def train(
         "label_column": label_column, "label_map": label_map, "max_samples": max_samples,
     }  # fmt: skip
     rows = read_training_rows(_listed(dataset), teaching.unlabelled_splits, seed, reading)
+    rows.say()
     texts = rows.training_texts
     if len(texts) < FEW_ROWS and source is None and not teaching.teachers:
         logger.info(FEW_ROWS_HINT, FEW_ROWS)
