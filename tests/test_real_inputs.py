@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset, Value
 
-from sentiment_hf import load_reviews, train
+from sentiment_hf import SentimentError, load_reviews, train
 
 TEXTS = [f"{word} film number {i}" for i in range(15) for word in ("a good", "a bad")]
 LABELS = ["pos", "neg"] * 15
@@ -252,3 +252,157 @@ def test_nothing_odd_is_said_of_clean_rows(run, own_csv, tmp_path):
     data = json.loads((tmp_path / "out" / "training.json").read_text())["data"]
     assert (data["oddities"], data["left_out"]) == ([], {})
     assert "neg (" in result.stderr
+
+
+# What is read is what was named
+
+
+def test_a_path_that_exists_is_taken_literally(write, tmp_path, monkeypatch):
+    lines = ["text,label", "right,pos", "right too,neg"]
+    wrong = ["text,label", "wrong,neg"]
+    for name in ("reviews[1].csv", "reviews*.csv", "reviews?.csv", "data [v2]/train.csv"):
+        path = write(name, *lines)
+        write("reviews1.csv", *wrong)
+        write("data v/train.csv", *wrong)
+        assert [text for text, _ in rows_of(load_reviews(path))] == ["right", "right too"]
+        monkeypatch.chdir(path.parent)
+        assert len(load_reviews(path.name)["train"]) == 2
+    assert len(load_reviews(tmp_path / "data [v2]")["train"]) == 2
+    monkeypatch.chdir(tmp_path)
+    assert len(load_reviews("data [v2]")["train"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("lines", "line", "fields"),
+    [
+        (["text,label", "good,pos,", "bad,neg,"], 2, 3),
+        (["text,label", "good,pos", "bad, and dull,neg"], 3, 3),
+        (["text,label,id", "good,pos,1", '"bad\nand dull",neg', "fine,pos,2"], 3, 2),
+        (["text", "good, and warm"], 2, 2),
+        (["label,text,source", "pos,good,web,", "neg,bad,web,"], 2, 4),
+    ],
+)
+def test_a_csv_row_that_does_not_fit_the_header_is_refused_with_its_line(
+    run, write, tmp_path, lines, line, fields
+):
+    path = write("own.csv", *lines)
+    folder = write("folder/train.csv", *lines).parent
+    for command in (
+        ["train", path, "--output", tmp_path / "out"],
+        ["annotate", path, "--output", tmp_path / "out"],
+        ["annotate", folder, "--output", tmp_path / "out"],
+        ["evaluate", path],
+    ):
+        result = run(*command)
+        assert result.exit_code == 2, result.output
+        assert f"line {line}: the row has {fields} fields" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_empty_lines_and_lines_within_quotes_are_no_fault_of_a_csv_file(write):
+    poem = "Rose, oh rose,\nred, very red,\nthorn, thorn,\nend"
+    rows = [(poem, "pos"), ('a "good", film', "pos"), ("bad", "neg"), ("", "neg")]
+    table = [f'"{text.replace(chr(34), chr(34) * 2)}",{label}' for text, label in rows]
+    path = write("own.csv", "text,label", "", *table, "", "  ", encoding="utf-8-sig")
+    found = rows_of(load_reviews(path))
+    assert found[:3] == rows[:3]
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize(("separator", "name"), [(";", "csv"), ("\t", "csv"), ("|", "csv")])
+def test_another_separator_is_seen_where_the_header_splits_into_known_names(
+    run, write, separator, name
+):
+    lines = [["text", "label"], ["good, warm", "pos"], ["bad, cold", "neg"]]
+    path = write(f"own.{name}", *map(separator.join, lines))
+    assert rows_of(load_reviews(path)) == [("good, warm", "pos"), ("bad, cold", "neg")]
+
+
+def test_a_tsv_file_is_separated_by_tabs_whatever_its_header(write):
+    path = write("own.tsv", "body\tmood", "good, warm\tpos", "bad, cold\tneg")
+    reviews = load_reviews(path, text_column="body", label_column="mood")
+    assert rows_of(reviews) == [("good, warm", "pos"), ("bad, cold", "neg")]
+
+
+@pytest.mark.parametrize("header", ["body;mood", "body|mood", "sep=;"])
+def test_a_separator_that_is_not_clear_is_refused_with_what_to_do(run, write, tmp_path, header):
+    path = write("own.csv", header, "good;pos", "bad;neg")
+    for command in ("train", "annotate"):
+        result = run(command, path, "--output", tmp_path / "out")
+        assert result.exit_code == 2
+        assert repr(header) in result.stderr
+        assert "save it with commas" in result.stderr
+
+
+def test_a_quote_that_swallows_rows_is_noticed(run, write):
+    rows = [f"film {i},{('neg', 'pos')[i % 2]}" for i in range(12)]
+    path = write("own.csv", "text,label", *rows[:3], '"an open quote,pos', *rows[3:], '"end",neg')
+    result = run("evaluate", path)
+    assert result.exit_code == 2
+    assert "own.csv, line 5: a quote that is not closed" in result.stderr
+
+
+COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma", ".zst": "zstandard"}
+
+
+@pytest.mark.parametrize("ending", COMPRESSED)
+@pytest.mark.parametrize("kind", [".csv", ".tsv", ".jsonl", ".json"])
+def test_compressed_files_are_read(write, tmp_path, kind, ending):
+    library = pytest.importorskip(COMPRESSED[ending])
+    rows = [("n/a", "pos"), ("bad", "neg")]
+    separator = {".csv": ",", ".tsv": "\t"}.get(kind)
+    if separator:
+        lines = [separator.join(row) for row in [("text", "label"), *rows]]
+    else:
+        lines = [json.dumps({"text": text, "label": label}) for text, label in rows]
+    path = write(f"own{kind}{ending}", *lines)
+    path.write_bytes(library.compress(path.read_bytes()))
+    assert rows_of(load_reviews(path)) == rows
+
+
+def test_a_compression_that_needs_a_package_names_it(run, write, monkeypatch):
+    monkeypatch.setattr("sentiment_hf.data.files.find_spec", lambda _: None)
+    result = run("evaluate", write("own.json.zst", "x"))
+    assert result.exit_code == 2
+    assert "pip install zstandard" in result.stderr
+
+
+@pytest.fixture
+def imdb_folder(write, tmp_path):
+    """Reviews one a file, as IMDB was first handed out."""
+    for split, labels in (("train", ("neg", "pos", "unsup")), ("test", ("neg", "pos"))):
+        for label in labels:
+            for number in (0, 2, 10):
+                text = f"{split} {label} {number}"
+                write(f"aclImdb/{split}/{label}/{number}_7.txt", text)
+    write("aclImdb/imdb.vocab", "the")
+    write("aclImdb/train/urls_pos.txt", "http://localhost")
+    return tmp_path / "aclImdb"
+
+
+def test_imdb_in_its_original_folders_is_read(imdb_folder, run, checkpoint, tmp_path):
+    reviews = load_reviews(imdb_folder)
+    assert {name: len(rows) for name, rows in reviews.items()} == {
+        "train": 6, "test": 6, "unsupervised": 3,
+    }  # fmt: skip
+    assert reviews["train"].features["label"].names == ["neg", "pos"]
+    train_rows = [(text.strip(), label) for text, label in rows_of(reviews)]
+    assert train_rows[:3] == [(f"train neg {number}", "neg") for number in (0, 2, 10)]
+    assert [label for _, label in rows_of(reviews, "unsupervised")] == [None] * 3
+    assert load_reviews(imdb_folder)["test"]._fingerprint == reviews["test"]._fingerprint
+    result = run("evaluate", imdb_folder, "--model", checkpoint, "--json")
+    assert json.loads(result.stdout)["n"] == 6
+    result = run("annotate", imdb_folder, "--output", tmp_path / "out", "--streaming")
+    assert result.exit_code == 0, result.stderr
+
+
+def test_folders_of_texts_without_splits_are_rows_to_train_on(imdb_folder):
+    reviews = load_reviews(imdb_folder / "test")
+    assert list(reviews) == ["train"]
+    assert [label for _, label in rows_of(reviews)] == ["neg"] * 3 + ["pos"] * 3
+
+
+def test_a_text_in_another_encoding_is_named(imdb_folder):
+    (imdb_folder / "train" / "pos" / "3_9.txt").write_bytes("caf\u00e9".encode("latin-1"))
+    with pytest.raises(SentimentError, match=r"3_9\.txt is not in UTF-8"):
+        load_reviews(imdb_folder)

@@ -211,7 +211,8 @@ def open_dataset(
                 return loaded if isinstance(loaded, DatasetDict) else DatasetDict(train=loaded)
             if texts := texts_in_folders(path):
                 _refuse_option("config", config, name)
-                return texts.to_iterable_dataset() if streaming else texts
+                streams = {split: rows.to_iterable_dataset() for split, rows in texts.items()}
+                return IterableDatasetDict(streams) if streaming else texts
             return _load(folder_arguments(path), config, streaming=streaming)
         if path.is_file():
             return load_dataset(**file_arguments(path), streaming=streaming)
