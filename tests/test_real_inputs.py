@@ -406,3 +406,47 @@ def test_a_text_in_another_encoding_is_named(imdb_folder):
     (imdb_folder / "train" / "pos" / "3_9.txt").write_bytes("caf\u00e9".encode("latin-1"))
     with pytest.raises(SentimentError, match=r"3_9\.txt is not in UTF-8"):
         load_reviews(imdb_folder)
+
+
+# What `annotate` reads where nobody told it
+
+
+@pytest.mark.parametrize("streaming", [[], ["--streaming"]])
+def test_annotate_says_which_column_it_reads(run, write, checkpoint, tmp_path, streaming):
+    path = write("own.csv", "id,body", "1,a good film", "2,a bad film")
+    command = ["annotate", path, "--model", checkpoint, "--output", tmp_path / "out", *streaming]
+    result = run(*command)
+    assert result.exit_code == 0, result.stderr
+    assert "Reading the texts in the column 'body' of own.csv." in result.stderr
+
+
+@pytest.mark.parametrize("streaming", [[], ["--streaming"]])
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (['{"source": "web", "id": 1}'] * 3, "the same text, 'web', in 3 rows"),
+        (['{"text;label": "a film;pos"}', '{"text;label": "b;neg"}'], "several that were read as"),
+    ],
+)
+def test_annotate_refuses_a_guess_that_is_no_text(
+    run, write, checkpoint, tmp_path, lines, said, streaming
+):
+    path = write("own.jsonl", *lines)
+    command = ["annotate", path, "--model", checkpoint, "--output", tmp_path / "out", *streaming]
+    result = run(*command)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert "--text-column" in result.stderr
+    assert not (tmp_path / "out").exists()
+    named = next(iter(json.loads(lines[0])))
+    assert run(*command, "--text-column", named).exit_code == 0
+
+
+@pytest.mark.parametrize("kind", STRINGS, ids=str)
+def test_annotate_labels_every_type_of_text(run, checkpoint, tmp_path, kind):
+    table = pa.table(as_arrow(kind), names=["text", "label"])
+    pq.write_table(table, tmp_path / "own.parquet")
+    command = ["annotate", tmp_path / "own.parquet", "--model", checkpoint]
+    result = run(*command, "--output", tmp_path / "out")
+    assert result.exit_code == 0, result.stderr
+    assert load_reviews(tmp_path / "out" / "data")["train"]["text"][:] == TEXTS

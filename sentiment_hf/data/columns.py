@@ -70,6 +70,11 @@ def find_text_column(
                 f" among {', '.join(features)}."
             )
         text = strings[0]
+        if glued := {*TEXT_NAMES, *LABEL_NAMES} & set(re.split(r"[,;|\t]", text)) - {text}:
+            raise SentimentError(
+                f"The column {text!r} looks like several that were read as one ({min(glued)!r} is"
+                " among them): save the data with another separator, or name it with `text_column`."
+            )
     if not text:
         raise SentimentError("The column that holds the text has no name; give it one.")
     if text in labels:
