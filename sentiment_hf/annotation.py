@@ -153,8 +153,8 @@ def _guessed_column(source: str, features: Features, splits: dict[str, Rows]) ->
     column = find_text_column(features)
     for rows in [] if column in TEXT_NAMES else splits.values():
         with dataset_errors(source):
-            some = next(iter(rows.select_columns([column]).iter(ROWS_TO_GUESS)), {column: []})
-        texts = some[column]
+            some: Any = next(iter(rows.select_columns([column]).iter(ROWS_TO_GUESS)), None)
+        texts = some[column] if some else []
         if len(texts) > 2 and len(set(texts)) == 1 and texts[0] is not None:
             raise SentimentError(
                 f"The column {column!r} has the same text, {texts[0]!r:.60}, in {len(texts)} rows;"

@@ -1,14 +1,17 @@
 """What people bring: files and labels as they are, and what a user sees of each."""
 
 import json
+import subprocess
+import sys
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset, Value
 
-from sentiment_hf import SentimentError, load_reviews, train
+from sentiment_hf import SentimentError, evaluate, load_reviews, train, train_tokenizer
 
 TEXTS = [f"{word} film number {i}" for i in range(15) for word in ("a good", "a bad")]
 LABELS = ["pos", "neg"] * 15
@@ -450,3 +453,105 @@ def test_annotate_labels_every_type_of_text(run, checkpoint, tmp_path, kind):
     result = run(*command, "--output", tmp_path / "out")
     assert result.exit_code == 0, result.stderr
     assert load_reviews(tmp_path / "out" / "data")["train"]["text"][:] == TEXTS
+
+
+# Texts from Python
+
+SAME = ["a good film", "a bad film", "warm and good"]
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        tuple(SAME),
+        np.array(SAME),
+        np.array(SAME, dtype=object),
+        pd.Series(SAME, index=[7, 8, 9]),
+        pd.Series(SAME, dtype="category"),
+        Dataset.from_dict({"text": SAME})["text"],
+        (text for text in SAME),
+    ],
+    ids=["tuple", "array", "objects", "Series", "categories", "column", "generator"],
+)
+def test_texts_come_in_every_kind_of_list(make_pipeline, texts):
+    pipe = make_pipeline()
+    assert pipe(texts) == pipe(SAME)
+
+
+TABLE = {"text": SAME}
+NO_TEXTS = [TABLE, pd.DataFrame(TABLE), Dataset.from_dict(TABLE), pa.table(TABLE), set(SAME)]
+NO_TEXTS += [b"a good film", np.array("a good film"), None, 5]
+
+
+@pytest.mark.parametrize("texts", NO_TEXTS, ids=lambda texts: type(texts).__name__)
+def test_what_would_be_iterated_into_something_else_is_refused(make_pipeline, texts):
+    pipe = make_pipeline()
+    for read in (pipe, pipe.probabilities, pipe.logits, pipe.trace, pipe.best, train_tokenizer):
+        with pytest.raises(SentimentError, match=rf"text.*{type(texts).__name__}"):
+            read(texts)
+
+
+@pytest.mark.parametrize("texts", NO_TEXTS[:2], ids=["dict", "DataFrame"])
+def test_a_table_is_no_data_set(texts, tmp_path):
+    for read in (load_reviews, evaluate, lambda rows: train(rows, tmp_path / "out")):
+        with pytest.raises(SentimentError, match=type(texts).__name__):
+            read(texts)
+
+
+def test_one_text_where_a_batch_is_meant_is_refused(make_pipeline):
+    pipe = make_pipeline()
+    with pytest.raises(SentimentError, match="not one text"):
+        pipe.best("good")
+    rows = Dataset.from_dict({"text": [*SAME, None]})
+    with pytest.raises(SentimentError, match="batched=True"):
+        rows.map(pipe.annotate)
+    assert rows.map(pipe.annotate, batched=True)["predicted_label"][3] is None
+
+
+def test_one_split_may_be_named_as_it_is():
+    assert list(load_reviews("sample", splits="test")) == ["test"]
+
+
+def test_a_tokenizer_is_not_trained_on_numbers():
+    with pytest.raises(SentimentError, match="texts"):
+        train_tokenizer([1, 2])
+
+
+# Standard input
+
+LINES = ["a good film", "caf\u00e9, bad", "warm"]
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-16-be-bom"]
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_standard_input_is_decoded_and_a_byte_order_mark_is_no_word(run, checkpoint, encoding, end):
+    content = end.join(LINES)
+    if encoding.endswith("-bom"):
+        content, encoding = f"\ufeff{content}", encoding.removesuffix("-bom")
+    command = ["predict", "--model", checkpoint, "--json"]
+    result = run(*command, stdin=content.encode(encoding))
+    answers = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [answer["text"] for answer in answers] == LINES
+    expected = run(*command, *LINES).stdout
+    assert result.stdout == expected
+
+
+@pytest.mark.parametrize("content", ["", "a", "\n", "a\n\nb\n"])
+def test_short_input_has_an_answer_a_line(run, checkpoint, content):
+    result = run("predict", "--model", checkpoint, "--json", stdin=content)
+    texts = [json.loads(line)["text"] for line in result.stdout.splitlines()]
+    assert texts == content.split("\n")[: content.count("\n") + (content[-1:] not in ("", "\n"))]
+
+
+def test_each_line_is_answered_when_it_comes(checkpoint):
+    command = [sys.executable, "-m", "sentiment_hf.cli", "predict", "--model", checkpoint]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    ) as process:
+        for line in LINES:
+            process.stdin.write(f"{line}\n")
+            assert process.stdout.readline().rstrip("\n").split("\t")[2] == line
+        process.stdin.close()
+        assert process.stdout.read() == ""

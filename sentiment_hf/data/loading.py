@@ -159,6 +159,7 @@ def open_splits(
         SentimentError: there is no such data set or split.
     """
     opened = open_dataset(dataset, **options)
+    splits = [splits] if isinstance(splits, str) else splits
     for split in splits or []:
         if split not in opened:
             raise SentimentError(

@@ -381,6 +381,7 @@ def pretraining_texts(
     reviews: DatasetDict, splits: Sequence[str] | None, seed: int
 ) -> tuple[Dataset, Dataset]:
     """The texts to pretrain on, and those held out, which stand nowhere among the first."""
+    splits = [splits] if isinstance(splits, str) else splits
     chosen = list(splits) if splits else [name for name in reviews if name != TEST_SPLIT]
     for name in chosen:
         if name not in reviews:
