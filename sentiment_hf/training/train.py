@@ -255,7 +255,14 @@ def classification_loss(
         assert batch.labels is not None
         even = label_smoothing / model.config.num_labels
         labels = batch.labels * (1 - label_smoothing) + even
-        weights = None if class_weights is None else class_weights.to(labels.device)
+        weights = None
+        if class_weights is not None:
+            # A row's weight is that of its label alone: what smoothing gives to a rare label in
+            # every other row would outweigh those rows' own labels.
+            both = batch.labels
+            if both.ndim == 1:
+                both = torch.stack([1 - both, both], dim=-1)
+            weights = both @ class_weights.to(both.device, both.dtype)
         return model.loss(model(batch.input_ids, batch.attention_mask), labels, weights)
 
     return loss_function
