@@ -163,7 +163,7 @@ def train(
 ) -> None:
     """Train tokenizer and network on DATASET and write a checkpoint folder.
 
-    DATASET is `sample`, a folder, a csv, json, jsonl or parquet file, or a Hub id [default:
+    DATASET is `sample`, a folder, a csv, tsv, json, jsonl or parquet file, or a Hub id [default:
     stanfordnlp/imdb]. Several are learnt from together; their labels must have the same names.
     """
     _check_address(push_to)

@@ -603,3 +603,15 @@ def test_a_row_counts_as_its_own_label_does_whatever_is_smoothed(make_network, l
     plain = classification_loss(0.1)(network, batch)
     weighted = classification_loss(0.1, weights)(network, batch)
     assert weighted.item() == pytest.approx(0.5 * plain.item())
+
+
+def test_a_cache_that_cannot_be_written_is_not_a_data_set_that_cannot_be_read(
+    run, own_csv, tmp_path, monkeypatch
+):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "file" / "cache")
+    result = run("evaluate", own_csv)
+    assert result.exit_code == 1
+    assert "cache of data sets" in result.stderr
+    assert "HF_DATASETS_CACHE" in result.stderr
+    assert "could not be read" not in result.stderr

@@ -49,6 +49,7 @@ from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_errors
 DEFAULT_DATASET = "stanfordnlp/imdb"
 SAMPLE_FOLDER = Path(__file__).parent.parent / "sample"
 FULL_DISK = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 OFFLINE_DATASETS = (
     "a folder, a csv, tsv, json, jsonl or parquet file and 'sample' work without it, and"
     " HF_HUB_OFFLINE=1 reads a data set that is already in the cache"
@@ -255,8 +256,18 @@ def dataset_errors(name: str | Path) -> Iterator[None]:
         ) from error
     except IndexError:  # A saved data set of no rows has no tables either.
         raise SentimentError(f"The data set {name} has no rows.") from None
-    except (DatasetsError, ValueError, FileNotFoundError) as error:
-        cause = error.__cause__
+    except (DatasetsError, ValueError, OSError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if isinstance(cause, OSError) and cause.errno in UNWRITABLE:
+            cache = str(datasets_config.HF_DATASETS_CACHE)
+            if str(cause.filename).startswith(cache):
+                raise SentimentError(
+                    f"The cache of data sets, {cache}, cannot be written ({cause.strerror}); name"
+                    " another folder with HF_DATASETS_CACHE.",
+                    exit_status=1,
+                ) from error
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+            raise
         if isinstance(cause, OSError) and cause.errno in FULL_DISK:
             raise cause from None
         if "corresponds to no data" in str(error):
@@ -267,7 +278,7 @@ def dataset_errors(name: str | Path) -> Iterator[None]:
                 f"The data set {name} is not in UTF-8 ({decoding.reason} at byte {decoding.start});"
                 " save it in that encoding."
             ) from error
-        reason = str(cause or error).strip().splitlines()
+        reason = str(error.__cause__ or error).strip().splitlines()
         first_line = reason[0][:200] if reason else type(error).__name__
         raise SentimentError(f"The data set {name} could not be read: {first_line}") from error
 
