@@ -1,6 +1,5 @@
 """The command `sentiment-hf`: options, messages and exit statuses; the work is done elsewhere."""
 
-import codecs
 import json
 import logging
 import os
@@ -33,9 +32,8 @@ from sentiment_hf.cli_options import (
     training_options,
 )
 from sentiment_hf.errors import SentimentError, message_and_status
+from sentiment_hf.standard_input import waiting_lines
 from sentiment_hf.version import __version__
-
-BYTES_AT_ONCE = 2**20
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 # `datasets` reports what becomes our own message once more, with the absolute path.
@@ -296,7 +294,7 @@ def predict(texts: tuple[str, ...], top_k: int, quiet: bool, as_json: bool, **op
 
     batch_size = options.pop("batch_size")
     pipe = SentimentPipeline.from_pretrained(**options)
-    for some in [list(texts)] if texts else _waiting_lines():
+    for some in [list(texts)] if texts else waiting_lines():
         answers = pipe(some, top_k=top_k, batch_size=batch_size)
         for text, labels in zip(some, answers, strict=True):
             for answer in labels:
@@ -305,37 +303,6 @@ def predict(texts: tuple[str, ...], top_k: int, quiet: bool, as_json: bool, **op
                 else:
                     shown = " ".join(text.split())
                     _print_result(f"{answer['label']}\t{answer['score']:.4f}\t{shown}")
-
-
-def _waiting_lines() -> Iterator[list[str]]:
-    """The lines of stdin, as many at once as are there already: each is answered when it comes."""
-    if sys.stdin is None or sys.stdin.isatty():
-        raise SentimentError("There is no text: name one, or pipe lines into the command.")
-    pipe: Any = sys.stdin.buffer
-    decoder, rest = None, ""
-    start = b""
-    while piece := pipe.read1(BYTES_AT_ONCE):
-        if decoder is None:
-            start += piece
-            if len(start) < 4 and b"\n" not in start:
-                continue  # The first bytes tell the encoding.
-            piece, decoder = start, codecs.getincrementaldecoder(_encoding(start))("replace")
-        *lines, rest = (rest + decoder.decode(piece)).split("\n")
-        if lines:
-            yield [line.rstrip("\r") for line in lines]
-    if decoder is None:
-        rest = start.decode(_encoding(start), "replace")
-    if rest:
-        yield [rest.rstrip("\r")]
-
-
-def _encoding(start: bytes) -> str:
-    """What the first bytes tell: a byte-order mark, or the zeros of UTF-16."""
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16"
-    if start[:1] == b"\0" or start[1:2] == b"\0":
-        return "utf-16-be" if start[:1] == b"\0" else "utf-16-le"
-    return "utf-8-sig"
 
 
 @main.command()

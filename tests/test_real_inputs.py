@@ -238,7 +238,7 @@ def test_train_says_what_it_will_learn_and_writes_it_down(run, write, tmp_path):
     for word in ("'review' for texts", "'mood' for labels", "more than one label", "--label-map"):
         assert word in said
     for name, count in data["classes"].items():
-        assert f"{name} ({count})".lower() in said
+        assert f"{name!r} ({count})".lower() in said
     for word in ("`review`", "`mood`", "rows without a label | 1", "more than one label"):
         assert word in card
 
@@ -257,7 +257,7 @@ def test_nothing_odd_is_said_of_clean_rows(run, own_csv, tmp_path):
     result = run("train", own_csv, "--output", tmp_path / "out", *sizes)
     data = json.loads((tmp_path / "out" / "training.json").read_text())["data"]
     assert (data["oddities"], data["left_out"]) == ([], {})
-    assert "neg (" in result.stderr
+    assert "'neg' (" in result.stderr
 
 
 # What is read is what was named

@@ -117,7 +117,7 @@ class TrainingRows:
             logger.info(
                 "Learning %s from %d rows of %s (column %r for texts, %r for labels); %d rows are"
                 " held out.",
-                ", ".join(f"{name} ({count})" for name, count in about["classes"].items()),
+                ", ".join(f"{name!r} ({count})" for name, count in about["classes"].items()),
                 len(rows.train), rows.name, about["columns"]["text"], about["columns"]["label"],
                 len(rows.validation),
             )  # fmt: skip
