@@ -27,7 +27,7 @@ from sentiment_hf.checkpoint.download import (
     usable_token,
 )
 from sentiment_hf.checkpoint.files import made_folder, read_json, remove_leftovers, write_json
-from sentiment_hf.data.columns import find_text_column
+from sentiment_hf.data.columns import TEXT_NAMES, find_text_column
 from sentiment_hf.data.loading import DatasetSource, dataset_errors, dataset_name, open_splits
 from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_errors
 from sentiment_hf.model.memory import keep_few_shapes
@@ -37,6 +37,8 @@ from sentiment_hf.version import __version__
 ROWS_PER_SHARD = 20_000
 # Texts that are sorted by length and answered together.
 ROWS_AT_ONCE = 4_096
+# Rows to look at where no column was named.
+ROWS_TO_GUESS = 1_000
 RECORDS = "annotation-*.json"
 # What stands in the folder of an annotation.
 OWN_FILES = r"annotation-.*|data|data/.+-\d{5}-of-\d{5}-\d{5}\.parquet(\.new)?"
@@ -91,7 +93,7 @@ def annotate(
     splits = {name: _with_features(source, rows) for name, rows in splits.items()}
     features = {name: rows.features for name, rows in splits.items()}
     first = next(iter(features.values()))
-    column = find_text_column(first) if text_column is None else text_column
+    column = text_column or _guessed_column(source, first, splits)
     for kinds in features.values():
         # A column that was named holds the texts, even if it is called as labels are.
         find_text_column(kinds, column, labels=())
@@ -140,6 +142,26 @@ def annotate(
     if nulls := sum(shard["nulls"] for shard in written.shards.values()):
         logger.warning("%d rows have no text: null for null.", nulls)
     return written.folder
+
+
+def _guessed_column(source: str, features: Features, splits: dict[str, Rows]) -> str:
+    """The column of texts where none was named, and says which.
+
+    Raises:
+        SentimentError: none could be meant, or what is there looks like no text.
+    """
+    column = find_text_column(features)
+    for rows in [] if column in TEXT_NAMES else splits.values():
+        with dataset_errors(source):
+            some: Any = next(iter(rows.select_columns([column]).iter(ROWS_TO_GUESS)), None)
+        texts = some[column] if some else []
+        if len(texts) > 2 and len(set(texts)) == 1 and texts[0] is not None:
+            raise SentimentError(
+                f"The column {column!r} has the same text, {texts[0]!r:.60}, in {len(texts)} rows;"
+                f" name the one to read with `text_column`, among {', '.join(features)}."
+            )
+    logger.info("Reading the texts in the column %r of %s.", column, source)
+    return column
 
 
 def rows_of_part(total: int, index: int, count: int) -> range:

@@ -1,6 +1,7 @@
 """Arguments from Python, refused with the message that the command has for its options."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
+from typing import Any
 
 from sentiment_hf.errors import SentimentError
 
@@ -34,22 +35,46 @@ def check_rate(name: str, value: object) -> None:
         )
 
 
-def listed_texts(texts: object) -> list[str]:
-    """One text or several as a list.
+def listed_texts(texts: object, *, rows: bool = False) -> list[Any]:
+    """One text or several as a list: a list, a tuple, an array or a column of strings.
+
+    Args:
+        rows: those of a column, of which one may be None; one text is no column.
 
     Raises:
         SentimentError: something else, or something in it that is no text.
     """
     if isinstance(texts, str):
+        if rows:
+            raise SentimentError(
+                "A list of texts is needed, not one text: `dataset.map` needs batched=True."
+            )
         return [texts]
-    if isinstance(texts, Mapping) or not isinstance(texts, Iterable):
-        raise SentimentError(f"A text or a list of texts is needed, not a {type(texts).__name__}.")
+    refuse_no_texts(texts)
+    assert isinstance(texts, Iterable)
     listed = list(texts)
     for number, text in enumerate(listed):
-        if not isinstance(text, str):
+        if not (isinstance(text, str) or (rows and text is None)):
             kind = type(text).__name__
             raise SentimentError(f"Text number {number} is of the type {kind}, not a string.")
     return listed
+
+
+def refuse_no_texts(texts: object) -> None:
+    """Refuses what would be iterated into something else than texts.
+
+    Raises:
+        SentimentError: a table, a dictionary, a set, bytes, or nothing that can be iterated.
+    """
+    # A DataFrame, an Arrow table and a `Dataset` are iterated over their columns or rows.
+    is_table = hasattr(texts, "columns") or hasattr(texts, "column_names")
+    other = isinstance(texts, Mapping | Set | bytes | bytearray) or not isinstance(texts, Iterable)
+    # An array without a dimension is one value.
+    if is_table or other or getattr(texts, "shape", None) == ():
+        raise SentimentError(
+            f"A text or a list of texts is needed, not a {type(texts).__name__}; of a table, give"
+            " the column."
+        )
 
 
 def one_text(text: object) -> str:

@@ -8,7 +8,6 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +33,8 @@ from sentiment_hf.cli_options import (
     training_options,
 )
 from sentiment_hf.errors import UNPRINTABLE, SentimentError, message_and_status, printable
+from sentiment_hf.standard_input import waiting_lines
 from sentiment_hf.version import __version__
-
-LINES_AT_ONCE = 4096
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 # `datasets` reports what becomes our own message once more, with the absolute path.
@@ -179,7 +177,7 @@ def train(
 ) -> None:
     """Train tokenizer and network on DATASET and write a checkpoint folder.
 
-    DATASET is `sample`, a folder, a csv, json, jsonl or parquet file, or a Hub id [default:
+    DATASET is `sample`, a folder, a csv, tsv, json, jsonl or parquet file, or a Hub id [default:
     stanfordnlp/imdb]. Several are learnt from together; their labels must have the same names.
     """
     _check_address(push_to)
@@ -282,7 +280,7 @@ def annotate(
 @main.command()
 @dataset_argument
 @model_option
-@click.option("--split", default="test", show_default=True)
+@click.option("--split", metavar="NAME", help="[default: test, or the only one there is]")
 @click.option("--save", is_flag=True, help="Write the figures into the checkpoint folder.")
 @data_options
 @backend_option
@@ -312,8 +310,7 @@ def predict(texts: tuple[str, ...], top_k: int, quiet: bool, as_json: bool, **op
 
     batch_size = options.pop("batch_size")
     pipe = SentimentPipeline.from_pretrained(**options)
-    lines = iter(texts) if texts else _stdin_lines()
-    while some := list(islice(lines, LINES_AT_ONCE)):
+    for some in [list(texts)] if texts else waiting_lines():
         answers = pipe(some, top_k=top_k, batch_size=batch_size)
         for text, labels in zip(some, answers, strict=True):
             for answer in labels:
@@ -323,13 +320,6 @@ def predict(texts: tuple[str, ...], top_k: int, quiet: bool, as_json: bool, **op
                     shown = printable(" ".join(text.split()))
                     label = printable(answer["label"])
                     _print_result(f"{label}\t{answer['score']:.4f}\t{shown}")
-
-
-def _stdin_lines() -> Iterator[str]:
-    if sys.stdin is None or sys.stdin.isatty():
-        raise SentimentError("There is no text: name one, or pipe lines into the command.")
-    for line in sys.stdin.buffer:
-        yield line.decode("utf-8", errors="replace").rstrip("\r\n")
 
 
 @main.command()

@@ -82,7 +82,10 @@ data_options = _options(
     source_options,
     click.option("--label-column", metavar="NAME", help="Column that holds the labels."),
     click.option(
-        "--label-map", metavar=LABEL_MAP, type=label_map, help="Other names for its labels."
+        "--label-map",
+        metavar=LABEL_MAP,
+        type=label_map,
+        help="Other names for its labels; 'A=' drops one; '\\' before a comma or '=' in a name.",
     ),
     click.option("--max-samples", type=POSITIVE, help="A random sample of that many rows."),
     click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True),

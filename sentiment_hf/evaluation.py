@@ -1,5 +1,6 @@
 """Evaluation: the figures of a checkpoint on a labelled split."""
 
+import logging
 import time
 from collections.abc import Mapping
 from itertools import pairwise
@@ -21,22 +22,31 @@ from sentiment_hf.checkpoint.folder import (
     write_record,
 )
 from sentiment_hf.data.columns import match_labels
-from sentiment_hf.data.loading import DEFAULT_DATASET, DatasetSource, dataset_name, load_reviews
+from sentiment_hf.data.loading import (
+    DEFAULT_DATASET,
+    DatasetSource,
+    dataset_name,
+    load_reviews,
+    open_dataset,
+)
 from sentiment_hf.data.splits import labelled_rows
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.export.onnx_folder import is_export
 from sentiment_hf.pipeline import SentimentPipeline
 
+DEFAULT_SPLIT = "test"
 CONFIDENCE_BINS = 15
 LENGTH_LIMITS = (100, 200, 400, 800)
 CONFIDENCE_LIMITS = (0.6, 0.8, 0.95)
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate(
     dataset: DatasetSource = DEFAULT_DATASET,
     model: str | Path | None = None,
     *,
-    split: str = "test",
+    split: str | None = None,
     save: bool = False,
     device: str | None = None,
     dtype: str | None = None,
@@ -56,6 +66,7 @@ def evaluate(
         dataset: as in `load_reviews`, and so are `config`, `revision`, `text_column`,
             `label_column`, `label_map` and `max_samples`.
         model: a checkpoint; the reference checkpoint by default.
+        split: `test` by default, or the only one that the data set has.
         save: write the figures into the checkpoint's `eval_results.json`, card and figures.
 
     Returns:
@@ -65,7 +76,8 @@ def evaluate(
         (rows: true labels), `n`, `seconds` and `reviews_per_second` (tokenisation included).
 
     Raises:
-        SentimentError: the data set cannot be read, or its labels are not the checkpoint's.
+        SentimentError: the data set cannot be read or has no such split, or its labels are not
+            the checkpoint's.
     """
     data_options: dict[str, Any] = {
         "config": config,
@@ -82,16 +94,26 @@ def evaluate(
         raise SentimentError("`save` writes into a local checkpoint folder; name it with `model`.")
     weights = weights_named(whole)
     pipe = SentimentPipeline.from_pretrained(model, device=device, dtype=dtype, backend=backend)
+    split = split or _split_to_measure(dataset, config, revision)
     reviews = load_reviews(dataset, splits=[split], seed=seed, **data_options)[split]
-    if "label" in reviews.features and not isinstance(reviews.features["label"], ClassLabel):
+    kind = reviews.features.get("label")
+    if kind is not None and kind.dtype.startswith("float"):
         raise SentimentError("Soft labels cannot be evaluated: accuracy needs one label a row.")
     rows = labelled_rows(reviews)
-    if not len(rows):
+    if not isinstance(kind, ClassLabel) or not len(rows):
+        there = ", ".join(open_dataset(dataset, config=config, revision=revision))
         raise SentimentError(
-            f"The split {split!r} of {dataset_name(dataset)} has no labelled rows."
+            f"No row of the split {split!r} of {dataset_name(dataset)} has both a text and a label;"
+            f" its splits are: {there}."
         )
-    ids = match_labels(rows.features["label"].names, pipe.label_names)
+    ids = match_labels(kind.names, pipe.label_names)
     labels = np.asarray(ids)[np.asarray(rows["label"])]
+    counts = {name: int((labels == i).sum()) for i, name in enumerate(pipe.label_names)}
+    logger.info(
+        "Measuring %d rows of the split %r of %s: %s.",
+        len(rows), split, dataset_name(dataset),
+        ", ".join(f"{name} {count}" for name, count in counts.items()),
+    )  # fmt: skip
     texts = list(rows["text"])
     start = time.perf_counter()
     probabilities = np.asarray(pipe.probabilities(texts, batch_size=batch_size))
@@ -113,6 +135,7 @@ def evaluate(
             **{name: value for name, value in data_options.items() if value},
             **({"seed": seed} if max_samples else {}),
             "fingerprint": rows._fingerprint,
+            "classes": counts,
             "dtype": dtype or "float32",
             "backend": pipe.backend,
             **results,
@@ -125,6 +148,16 @@ def evaluate(
             draw_reliability(staged, calibration_bins(probabilities, labels))
             write_card(staged, before=folder)
     return results
+
+
+def _split_to_measure(dataset: DatasetSource, config: str | None, revision: str | None) -> str:
+    there = list(open_dataset(dataset, config=config, revision=revision))
+    if DEFAULT_SPLIT in there or len(there) == 1:
+        return DEFAULT_SPLIT if DEFAULT_SPLIT in there else there[0]
+    raise SentimentError(
+        f"The data set {dataset_name(dataset)} has no split {DEFAULT_SPLIT!r}; choose one of"
+        f" {', '.join(there)} with `split`."
+    )
 
 
 def measure(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:

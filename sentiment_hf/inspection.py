@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from datasets import ClassLabel
 
+from sentiment_hf.arguments import listed_texts
 from sentiment_hf.checkpoint.figures import draw_trajectory
 from sentiment_hf.checkpoint.files import write_text
 from sentiment_hf.checkpoint.pretrained import LSTMForSequenceClassification
@@ -92,7 +93,7 @@ def inspect(
         for name, value in {"dataset": dataset, **data_options}.items():
             if value is not None:
                 raise SentimentError(f"`{name}` is about a data set; with a TEXT none is read.")
-    chosen, labels = list(texts), None
+    chosen, labels = listed_texts(texts), None
     reviews = None
     if not texts or untrained:
         source = "sample" if dataset is None else dataset

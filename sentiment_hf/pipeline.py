@@ -182,6 +182,7 @@ class SentimentPipeline(PushToHubMixin):
         self, texts: Sequence[str | None], *, batch_size: int | None = None
     ) -> tuple[list[int | None], list[float | None]]:
         """Class id and score of each text's label; None for None."""
+        texts = listed_texts(texts, rows=True)
         known = [i for i, text in enumerate(texts) if text is not None]
         given = [text for text in texts if text is not None]
         probabilities = np.asarray(self.probabilities(given, batch_size=batch_size))

@@ -309,7 +309,7 @@ def test_a_stream_whose_first_texts_are_null(labelled, tmp_path):
     ("content", "words"),
     [
         (b"body\n" + "sch\u00f6n\n".encode("latin-1"), "UTF-8"),
-        (b"body\ngood\nbad,1,2\n", "could not be read"),
+        (b"body\ngood\nbad,1,2\n", "line 3: the row has 3 fields"),
     ],
     ids=["another encoding", "a row of more columns"],
 )

@@ -115,7 +115,27 @@ def test_a_label_map_is_read_from_the_command_line():
     assert parse_label_map("positive=pos, negative = neg") == expected
 
 
-@pytest.mark.parametrize("text", ["positive", "=pos", "a=", "a=b,", "a=b,a=c", ",", "a:b"])
+@pytest.mark.parametrize(
+    ("text", "pairs"),
+    [
+        ("-1=neg,1=pos", {"-1": "neg", "1": "pos"}),
+        ("1=neg,3=,5=pos", {"1": "neg", "3": "", "5": "pos"}),
+        (r"good\, or so=pos,score\=1=neg", {"good, or so": "pos", "score=1": "neg"}),
+        (r"a\\=b\,c", {"a\\": "b,c"}),
+    ],
+)
+def test_a_label_map_can_name_any_label_and_drop_one(text, pairs):
+    assert parse_label_map(text) == pairs
+
+
+def test_a_dropped_label_has_no_rows_and_what_the_map_leaves_over_is_listed(read, messages):
+    split = read([1, 3, 5, 2, None], label_map={"1": "neg", "3": "", "5": "pos"})
+    assert names_of(split) == ["neg", None, "pos", "2", None]
+    assert "does not name '2'" in messages.text
+    assert names_of(read([0, 1], ClassLabel(names=["x", "y"]), label_map={"y": ""})) == ["x", None]
+
+
+@pytest.mark.parametrize("text", ["positive", "=pos", "a=b,", "a=b,a=c", ",", "a:b", "a=b=c"])
 def test_a_malformed_label_map_is_one_sentence_that_shows_the_form(run, tmp_path, text):
     result = run("train", "sample", "--output", tmp_path / "out", "--label-map", text)
     assert result.exit_code == 2

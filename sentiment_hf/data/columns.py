@@ -1,5 +1,7 @@
 """Columns and labels: which column holds the texts, which the labels, and what those are called."""
 
+import logging
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +15,8 @@ LABEL_NAMES = ("label", "labels", "sentiment", "target")
 # In a `ClassLabel` column, and there alone; in a column of integers it is a label like others.
 NO_LABEL = -1
 STRING_TYPES = "string", "large_string", "string_view"
+
+logger = logging.getLogger(__name__)
 
 
 class Columns(NamedTuple):
@@ -66,6 +70,11 @@ def find_text_column(
                 f" among {', '.join(features)}."
             )
         text = strings[0]
+        if glued := {*TEXT_NAMES, *LABEL_NAMES} & set(re.split(r"[,;|\t]", text)) - {text}:
+            raise SentimentError(
+                f"The column {text!r} looks like several that were read as one ({min(glued)!r} is"
+                " among them): save the data with another separator, or name it with `text_column`."
+            )
     if not text:
         raise SentimentError("The column that holds the text has no name; give it one.")
     if text in labels:
@@ -136,12 +145,23 @@ def number_labels(splits: DatasetDict, column: str, label_map: Mapping[str, str]
         values = sorted(value for value in seen if has_label(value))
         names = [_label_name(value) for value in values]
     new_names = rename_labels(names, label_map)
-    kept = list(dict.fromkeys(new_names))
+    left_over = [name for name in names if name not in label_map]
+    if label_map and left_over:
+        logger.info("The label map does not name %s: kept as they are.", _listed(left_over))
+    # A label that is mapped to nothing is dropped; one that is called so is refused later.
+    dropped = {name for name, new in label_map.items() if not new}
+    kept = list(
+        dict.fromkeys(n for old, n in zip(names, new_names, strict=True) if old not in dropped)
+    )
     if isinstance(kind, ClassLabel) or label_map:
         kept = sorted(kept)
     if not kept:
         return splits.cast_column("label", Value("int64"))
-    ids = {value: kept.index(name) for value, name in zip(values, new_names, strict=True)}
+    ids = {
+        value: kept.index(name)
+        for value, name in zip(values, new_names, strict=True)
+        if name in kept
+    }
     features = Features({**next(iter(splits.values())).features, "label": ClassLabel(names=kept)})
     return splits.map(
         _label_ids,
@@ -188,19 +208,24 @@ def _label_ids(labels: list, ids: list[tuple[object, int]]) -> dict[str, list[in
 
 
 def parse_label_map(text: str | None) -> dict[str, str]:
-    """Reads `positive=pos,negative=neg`.
+    r"""Reads `positive=pos,negative=neg`.
+
+    A backslash stands before a comma, an equals sign or a backslash that belongs to a name. Nothing
+    after the equals sign (`3=`) drops the rows of a label.
 
     Raises:
         SentimentError: a part that is no `name=name`, or a name that stands twice on the left.
     """
     pairs: dict[str, str] = {}
-    for part in text.split(",") if text else []:
-        name, sign, new_name = (piece.strip() for piece in part.partition("="))
-        if not (name and sign and new_name) or name in pairs:
+    for part in re.findall(r"(?:^|,)((?:[^\\,]|\\.)*)", text) if text else []:
+        both = re.fullmatch(r"((?:[^\\=]|\\.)+)=((?:[^\\=]|\\.)*)", part)
+        names = [re.sub(r"\\(.)", r"\1", name.strip()) for name in both.groups()] if both else [""]
+        if not names[0] or names[0] in pairs:
             raise SentimentError(
-                f"The label map {text!r} is not of the form positive=pos,negative=neg."
+                f"The label map {text!r} is not of the form positive=pos,negative=neg; 'a=' drops"
+                " the label 'a', and a comma or an equals sign in a name has a backslash before it."
             )
-        pairs[name] = new_name
+        pairs[names[0]] = names[1]
     return pairs
 
 

@@ -21,8 +21,10 @@ from datasets import (
     IterableDatasetDict,
     Value,
     load_dataset,
+    load_dataset_builder,
     load_from_disk,
 )
+from datasets import config as datasets_config
 from datasets.exceptions import DatasetsError
 
 from sentiment_hf.arguments import check_whole
@@ -33,15 +35,23 @@ from sentiment_hf.data.columns import (
     number_labels,
     with_plain_strings,
 )
+from sentiment_hf.data.csv_files import csv_options
+from sentiment_hf.data.files import (
+    FILE_BUILDERS,
+    ending,
+    file_arguments,
+    folder_arguments,
+    texts_in_folders,
+)
 from sentiment_hf.data.tokenization import IDS_COLUMN
 from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_errors
 
 DEFAULT_DATASET = "stanfordnlp/imdb"
 SAMPLE_FOLDER = Path(__file__).parent.parent / "sample"
-FILE_BUILDERS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 FULL_DISK = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 OFFLINE_DATASETS = (
-    "a folder, a csv, json, jsonl or parquet file and 'sample' work without it, and"
+    "a folder, a csv, tsv, json, jsonl or parquet file and 'sample' work without it, and"
     " HF_HUB_OFFLINE=1 reads a data set that is already in the cache"
 )
 
@@ -73,13 +83,13 @@ def load_reviews(
     column has `text` alone. `input_ids` stay where there are some.
 
     Args:
-        dataset: `sample`, a folder, a csv, json, jsonl or parquet file, a Hub id, or a `Dataset`
-            (the split `train`) or `DatasetDict` of `datasets`.
+        dataset: `sample`, a folder, a csv, tsv, json, jsonl or parquet file, a Hub id, or a
+            `Dataset` (the split `train`) or `DatasetDict` of `datasets`.
         splits: the splits to read; all of them by default.
         seed: chooses the rows of a sample.
         config, revision: of the data set.
         text_column, label_column: where their names do not tell.
-        label_map: from its label names to others.
+        label_map: from its label names to others; an empty one drops the rows of a label.
         max_samples: a random sample of that many rows per split.
 
     Raises:
@@ -150,6 +160,7 @@ def open_splits(
         SentimentError: there is no such data set or split.
     """
     opened = open_dataset(dataset, **options)
+    splits = [splits] if isinstance(splits, str) else splits
     for split in splits or []:
         if split not in opened:
             raise SentimentError(
@@ -200,20 +211,36 @@ def open_dataset(
                 _refuse_option("config", config, name)
                 loaded = load_from_disk(name)
                 return loaded if isinstance(loaded, DatasetDict) else DatasetDict(train=loaded)
-            return load_dataset(name, config, streaming=streaming)
+            if texts := texts_in_folders(path):
+                _refuse_option("config", config, name)
+                streams = {split: rows.to_iterable_dataset() for split, rows in texts.items()}
+                return IterableDatasetDict(streams) if streaming else texts
+            return _load(folder_arguments(path), config, streaming=streaming)
         if path.is_file():
-            builder = FILE_BUILDERS.get(path.suffix.lower())
-            if builder is None:
-                raise SentimentError(
-                    f"The file {name} is none of csv, json, jsonl and parquet, by its ending."
-                )
-            if path.stat().st_size == 0:
-                raise SentimentError(f"The file {name} is empty.")
-            return load_dataset(builder, data_files={"train": name}, streaming=streaming)
-        if path.suffix in FILE_BUILDERS or name.count("/") > 1 or name[:1] in ("", ".", "/", "~"):
+            return load_dataset(**file_arguments(path), streaming=streaming)
+        if ending(path) in FILE_BUILDERS or name.count("/") > 1 or name[:1] in ("", ".", "/", "~"):
             raise SentimentError(f"The data set {name!r} does not exist: no such file or folder.")
         _ask_hub_for(name, revision)
-        return load_dataset(name, config, revision=revision, streaming=streaming)
+        return _load({"path": name, "revision": revision}, config, streaming=streaming)
+
+
+def _load(
+    source: dict[str, Any], config: str | None, *, streaming: bool
+) -> DatasetDict | IterableDatasetDict:
+    """Loads a folder or a repository; if its files are csv, their cells are read as they are."""
+    try:
+        builder = load_dataset_builder(name=config, **source).config
+    except (
+        ValueError
+    ):  # The cache, where the Hub is switched off, finds csv files by their options.
+        if not datasets_config.HF_HUB_OFFLINE:
+            raise
+        return load_dataset(name=config, **source, **csv_options([]), streaming=streaming)
+    options = {}
+    if hasattr(builder, "keep_default_na") and builder.na_values is None:
+        files = [file for some in (builder.data_files or {}).values() for file in some]
+        options = csv_options(files, builder.sep)
+    return load_dataset(name=config, **source, **options, streaming=streaming)
 
 
 @contextmanager
@@ -229,8 +256,18 @@ def dataset_errors(name: str | Path) -> Iterator[None]:
         ) from error
     except IndexError:  # A saved data set of no rows has no tables either.
         raise SentimentError(f"The data set {name} has no rows.") from None
-    except (DatasetsError, ValueError, FileNotFoundError) as error:
-        cause = error.__cause__
+    except (DatasetsError, ValueError, OSError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if isinstance(cause, OSError) and cause.errno in UNWRITABLE:
+            cache = str(datasets_config.HF_DATASETS_CACHE)
+            if str(cause.filename).startswith(cache):
+                raise SentimentError(
+                    f"The cache of data sets, {cache}, cannot be written ({cause.strerror}); name"
+                    " another folder with HF_DATASETS_CACHE.",
+                    exit_status=1,
+                ) from error
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+            raise
         if isinstance(cause, OSError) and cause.errno in FULL_DISK:
             raise cause from None
         if "corresponds to no data" in str(error):
@@ -241,7 +278,7 @@ def dataset_errors(name: str | Path) -> Iterator[None]:
                 f"The data set {name} is not in UTF-8 ({decoding.reason} at byte {decoding.start});"
                 " save it in that encoding."
             ) from error
-        reason = str(cause or error).strip().splitlines()
+        reason = str(error.__cause__ or error).strip().splitlines()
         first_line = reason[0][:200] if reason else type(error).__name__
         raise SentimentError(f"The data set {name} could not be read: {first_line}") from error
 

@@ -12,7 +12,7 @@ from tokenizers.normalizers import Sequence as NormalizerSequence
 from tokenizers.pre_tokenizers import Split
 from tokenizers.trainers import WordLevelTrainer
 
-from sentiment_hf.arguments import check_whole
+from sentiment_hf.arguments import check_whole, refuse_no_texts
 from sentiment_hf.errors import SentimentError
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = DEFAULT_VOCAB_SIZE) 
     check_whole("vocab_size", vocab_size, least=SMALLEST_VOCAB_SIZE)
     if isinstance(texts, str):
         raise SentimentError("A tokenizer is trained on a list of texts, not on one text.")
+    refuse_no_texts(texts)
     tokenizer = word_tokenizer({PAD_TOKEN: PAD_ID, UNK_TOKEN: UNK_ID})
     trainer = WordLevelTrainer(
         vocab_size=vocab_size,
@@ -69,7 +70,12 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = DEFAULT_VOCAB_SIZE) 
         special_tokens=[PAD_TOKEN, UNK_TOKEN],
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    try:
+        tokenizer.train_from_iterator(texts, trainer)
+    except TypeError as error:
+        raise SentimentError(
+            "A tokenizer is trained on texts, and one of these is none."
+        ) from error
     # The trainer registers the special tokens as text to be matched; a review may spell them.
     return word_tokenizer(tokenizer.get_vocab(with_added_tokens=False))
 

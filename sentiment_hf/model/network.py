@@ -187,16 +187,17 @@ class LSTMClassifier(nn.Module):
             return torch.stack([torch.sigmoid(-scaled), torch.sigmoid(scaled)], dim=-1)
         return torch.softmax(scaled, dim=-1)
 
-    def loss(self, logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
+    def loss(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         """Mean cross-entropy between `logits` and `labels`, a scalar in float32.
 
         Args:
             labels: probabilities, `(batch,)` of the second label for two labels,
                 `(batch, num_labels)` otherwise.
-            class_weights: `(num_labels,)`, what an error about each label costs.
+            weights: `(batch,)`, what each row counts.
         """
         logits = logits.float()
         if self.config.num_labels == 2:
             labels = torch.stack([1 - labels, labels], dim=-1)
             logits = torch.stack([torch.zeros_like(logits), logits], dim=-1)
-        return nn.functional.cross_entropy(logits, labels, weight=class_weights)
+        losses = nn.functional.cross_entropy(logits, labels, reduction="none")
+        return losses.mean() if weights is None else (losses * weights).mean()

@@ -7,14 +7,20 @@ import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets
 
-from sentiment_hf.data.columns import match_labels, number_labels, rename_labels
+from sentiment_hf.data.columns import (
+    Columns,
+    find_columns,
+    match_labels,
+    number_labels,
+    rename_labels,
+)
 from sentiment_hf.data.loading import (
     DatasetSource,
     dataset_name,
@@ -31,6 +37,7 @@ from sentiment_hf.data.splits import (
     split_validation,
 )
 from sentiment_hf.errors import SentimentError
+from sentiment_hf.training.summary import summarize
 
 TRAIN_SPLIT = "train"
 TEST_SPLIT = "test"
@@ -49,12 +56,14 @@ class LabelledRows:
     """The labelled rows of one data set, with `text` and `label`.
 
     Attributes:
+        summary: as in `summarize`.
         repeats: how often the training rows stand in an epoch.
     """
 
     name: str
     train: Dataset
     validation: Dataset
+    summary: dict[str, Any]
     repeats: int = 1
 
 
@@ -86,6 +95,7 @@ class TrainingRows:
                 "train_rows": len(rows.train),
                 "validation_rows": len(rows.validation),
                 **({"repeats": rows.repeats} if rows.repeats > 1 else {}),
+                **rows.summary,
             }
             for rows in self.labelled
         ]
@@ -97,8 +107,22 @@ class TrainingRows:
             "train_rows": sum(len(rows.train) for rows in self.labelled),
             "validation_rows": sum(len(rows.validation) for rows in self.labelled),
             **({} if self.unlabelled is None else {"unlabelled_rows": len(self.unlabelled)}),
-            **({"datasets": parts} if len(parts) > 1 else {}),
+            **({"datasets": parts} if len(parts) > 1 else one.summary),
         }
+
+    def say(self) -> None:
+        """Says what will be learnt, before the first step."""
+        for rows in self.labelled:
+            about = rows.summary
+            logger.info(
+                "Learning %s from %d rows of %s (column %r for texts, %r for labels); %d rows are"
+                " held out.",
+                ", ".join(f"{name!r} ({count})" for name, count in about["classes"].items()),
+                len(rows.train), rows.name, about["columns"]["text"], about["columns"]["label"],
+                len(rows.validation),
+            )  # fmt: skip
+            for oddity in about["oddities"]:
+                logger.warning("%s: %s", rows.name, oddity)
 
     @property
     def training_texts(self) -> Dataset:
@@ -130,19 +154,20 @@ def read_training_rows(
     label_map = reading.get("label_map") or {}
     options = {name: value for name, value in reading.items() if name != "label_map"}
     opened = [_open_labelled(source, seed, options) for source in sources]
+    columns = [_columns(source, options) for source in sources]
     opened = _with_label_map(opened, label_map)
     names = _common_names(sources, opened)
     labelled = [
-        _with_validation(name, splits, names, seed)
-        for name, splits in zip(_different_names(sources), opened, strict=True)
+        _with_validation(name, splits, names, seed, own_columns)
+        for name, splits, own_columns in zip(
+            _different_names(sources), opened, columns, strict=True
+        )
     ]
     largest = max(len(rows.train) for rows in labelled)
     labelled = [
-        LabelledRows(
-            rows.name,
-            rows.train,
-            rows.validation,
-            min(MOST_REPEATS, max(1, round(LEAST_SHARE * largest / len(rows.train)))),
+        replace(
+            rows,
+            repeats=min(MOST_REPEATS, max(1, round(LEAST_SHARE * largest / len(rows.train)))),
         )
         for rows in labelled
     ]
@@ -187,6 +212,13 @@ def _open_labelled(source: DatasetSource, seed: int, options: Mapping[str, Any])
         source = DatasetDict({TRAIN_SPLIT: next(iter(there.values()))})
         options = {**options, "config": None, "revision": None}
     return load_reviews(source, splits=[TRAIN_SPLIT, *own[:1]], seed=seed, **options)
+
+
+def _columns(source: DatasetSource, options: Mapping[str, Any]) -> Columns:
+    """What the columns are called in the data set itself."""
+    there = open_dataset(source, config=options.get("config"), revision=options.get("revision"))
+    features = next(iter(there.values())).features
+    return find_columns(features, options.get("text_column"), options.get("label_column"))
 
 
 def _with_label_map(opened: list[DatasetDict], label_map: Mapping[str, str]) -> list[DatasetDict]:
@@ -236,7 +268,7 @@ def _common_names(sources: Sequence[DatasetSource], opened: list[DatasetDict]) -
 
 
 def _with_validation(
-    name: str, splits: DatasetDict, names: dict[int, str], seed: int
+    name: str, splits: DatasetDict, names: dict[int, str], seed: int, columns: Columns
 ) -> LabelledRows:
     train = _numbered_as(labelled_rows(splits[TRAIN_SPLIT]), names)
     if not len(train):
@@ -249,7 +281,8 @@ def _with_validation(
     else:
         train, validation = _carve(train, names, seed)
     _check_classes(name, train, names)
-    return LabelledRows(name, train, validation)
+    summary = summarize(splits[TRAIN_SPLIT], train, names, columns)
+    return LabelledRows(name, train, validation, summary)
 
 
 def _numbered_as(rows: Dataset, names: dict[int, str]) -> Dataset:
@@ -348,6 +381,7 @@ def pretraining_texts(
     reviews: DatasetDict, splits: Sequence[str] | None, seed: int
 ) -> tuple[Dataset, Dataset]:
     """The texts to pretrain on, and those held out, which stand nowhere among the first."""
+    splits = [splits] if isinstance(splits, str) else splits
     chosen = list(splits) if splits else [name for name in reviews if name != TEST_SPLIT]
     for name in chosen:
         if name not in reviews:

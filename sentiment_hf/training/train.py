@@ -126,6 +126,7 @@ def train(
         "label_column": label_column, "label_map": label_map, "max_samples": max_samples,
     }  # fmt: skip
     rows = read_training_rows(_listed(dataset), teaching.unlabelled_splits, seed, reading)
+    rows.say()
     texts = rows.training_texts
     if len(texts) < FEW_ROWS and source is None and not teaching.teachers:
         logger.info(FEW_ROWS_HINT, FEW_ROWS)
@@ -252,7 +253,14 @@ def classification_loss(
         assert batch.labels is not None
         even = label_smoothing / model.config.num_labels
         labels = batch.labels * (1 - label_smoothing) + even
-        weights = None if class_weights is None else class_weights.to(labels.device)
+        weights = None
+        if class_weights is not None:
+            # A row's weight is that of its label alone: what smoothing gives to a rare label in
+            # every other row would outweigh those rows' own labels.
+            both = batch.labels
+            if both.ndim == 1:
+                both = torch.stack([1 - both, both], dim=-1)
+            weights = both @ class_weights.to(both.device, both.dtype)
         return model.loss(model(batch.input_ids, batch.attention_mask), labels, weights)
 
     return loss_function

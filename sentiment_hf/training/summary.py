@@ -1,0 +1,73 @@
+"""What a training learns from: said before its first step, kept in `training.json` and the card."""
+
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+
+from sentiment_hf.data.columns import Columns
+from sentiment_hf.data.splits import is_labelled
+
+# More empty texts than this, or as many rows with the same text, are worth a word.
+EMPTY_SHARE, SAME_SHARE = 0.01, 0.5
+
+
+def summarize(
+    opened: Dataset, train: Dataset, names: Mapping[int, str], columns: Columns
+) -> dict[str, Any]:
+    """What `training.json` says of the rows of a data set.
+
+    Args:
+        opened: all rows of the split, with `text` and `label`.
+        train: those that are trained on.
+        columns: what the two are called in the data set.
+
+    Returns:
+        `columns`; `classes`, the training rows of each label (of soft labels, of the one they lean
+        to); `left_out`, rows by the reason; `oddities`, sentences.
+    """
+    rows = list(zip(opened["text"], opened["label"], strict=True))
+    no_text = sum(text is None for text, _ in rows)
+    labelled = [(text, label) for text, label in rows if text is not None and is_labelled(label)]
+    left_out = {"without a text": no_text, "without a label": len(rows) - no_text - len(labelled)}
+    counts = Counter(np.rint(np.asarray(train["label"], dtype=float)).astype(int).tolist())
+    return {
+        "columns": columns._asdict(),
+        "classes": {name: counts[number] for number, name in names.items()},
+        "left_out": {reason: count for reason, count in left_out.items() if count},
+        "oddities": [*_alike(list(names.values())), *_odd_texts(labelled)],
+    }
+
+
+def _alike(names: list[str]) -> list[str]:
+    """Labels that a person would read as one."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        plain = unicodedata.normalize("NFKC", name).casefold()
+        groups[" ".join(plain.split())].append(name)
+    return [
+        f"The labels {', '.join(map(repr, group))} differ only by case or blanks; if they mean the"
+        " same, say so with `label_map`."
+        for group in groups.values()
+        if len(group) > 1
+    ]
+
+
+def _odd_texts(rows: list[tuple[str, float]]) -> list[str]:
+    if not rows:
+        return []
+    total, sentences = len(rows), []
+    counts = Counter(text for text, _ in rows)
+    torn = Counter(text for text, _ in set(rows))
+    if several := sum(count > 1 for count in torn.values()):
+        sentences.append(f"Texts with more than one label: {several}.")
+    empty = sum(count for text, count in counts.items() if not text.strip())
+    if empty > EMPTY_SHARE * total:
+        sentences.append(f"Empty texts: {empty} of {total}.")
+    text, count = counts.most_common(1)[0]
+    if count > 1 and count >= SAME_SHARE * total:
+        sentences.append(f"Rows with the same text, {text!r:.60}: {count} of {total}.")
+    return sentences
