@@ -41,7 +41,7 @@ CARD_COPY = Path(__file__).parent.parent / "model_card.md"
 LABEL_MAP = {"negative": "neg", "positive": "pos"}
 UNLABELLED = ("unsupervised", "unlabelled")
 HELD_OUT_SENTENCES = 600
-SENTENCES = 1_000_000
+SENTENCES = 600_000
 
 
 def main() -> None:
@@ -82,6 +82,7 @@ def main() -> None:
         teacher=work / "teacher",
         unlabelled_split=UNLABELLED,
         sentences=SENTENCES,
+        epochs=3,
         seed=seed,
         resume=True,
     )
@@ -100,7 +101,7 @@ def prepare(imdb: str, sst2: str, products: str, folder: Path, seed: int) -> lis
     """Gives SST-2 and the product reviews validation rows of their own; IMDB stays as it is."""
     for name, source, hold_out in (
         ("sst2", sst2, held_out_sentences),
-        ("products", products, held_out_of_each_kind),
+        ("fdu_mtl", products, held_out_of_each_kind),
     ):
         if not (folder / name).exists():
             splits = load_dataset(source)
@@ -111,7 +112,7 @@ def prepare(imdb: str, sst2: str, products: str, folder: Path, seed: int) -> lis
             others = {key: value for key, value in splits.items() if key in UNLABELLED}
             with new_folder(folder / name) as new:
                 DatasetDict({**own, **others}).save_to_disk(str(new))
-    return [imdb, str(folder / "sst2"), str(folder / "products")]
+    return [imdb, str(folder / "sst2"), str(folder / "fdu_mtl")]
 
 
 def held_out_sentences(train: Dataset, dice: np.random.Generator) -> tuple[list[int], set[int]]:

@@ -17,6 +17,7 @@ from sentiment_hf.checkpoint.folder import (
     EVALUATION_FILE,
     REFERENCE_FOLDER,
     is_checkpoint,
+    read_record,
     saved_checkpoint,
     weights_named,
     write_record,
@@ -142,12 +143,25 @@ def evaluate(
             "by_length": accuracy_by("words", correct, lengths, LENGTH_LIMITS),
             "by_confidence": accuracy_by("confidence", correct, confidence, CONFIDENCE_LIMITS),
         }
+        others = _other_results(read_record(whole, EVALUATION_FILE), saved)
+        saved |= {"others": others} if others else {}
         with saved_checkpoint(folder) as staged:
             write_record(staged, EVALUATION_FILE, saved, weights)
             draw_confusion_matrix(staged, results["confusion_matrix"], pipe.label_names)
             draw_reliability(staged, calibration_bins(probabilities, labels))
             write_card(staged, before=folder)
     return results
+
+
+def _other_results(earlier: dict[str, Any], new: dict[str, Any]) -> list[dict[str, Any]]:
+    """What was measured of the same weights before, on other data."""
+    place = ("dataset", "config", "split")
+    shown = {key: value for key, value in earlier.items() if not key.startswith(("by_", "others"))}
+    return [
+        one
+        for one in [shown, *earlier.get("others", [])]
+        if one and any(one.get(key) != new.get(key) for key in place)
+    ]
 
 
 def _split_to_measure(dataset: DatasetSource, config: str | None, revision: str | None) -> str:

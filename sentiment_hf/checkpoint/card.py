@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TEMPLATE = Path(__file__).parent / "card_template.md"
-IMDB_IDS = ("imdb", "stanfordnlp/imdb")
 HUB_IMDB = "stanfordnlp/imdb"
+# What local copies are called, and where they are on the Hub; FDU-MTL is at its authors'.
+HUB_IDS = {"imdb": HUB_IMDB, "sst2": "stanfordnlp/sst2"}
+PUBLIC_ENGLISH = {*HUB_IDS.values(), "fdu_mtl"}
 METRICS = ("accuracy", "precision", "recall", "f1", "roc_auc", "log_loss", "ece")
 HUB_METRICS = ("accuracy", "precision", "recall", "f1", "roc_auc")
 
@@ -199,8 +201,8 @@ def is_as_rendered(text: str) -> bool:
 
 def _hub_id(dataset: str | None) -> str | None:
     """The Hub id of a data set, where its name gives one away."""
-    if dataset in IMDB_IDS:
-        return HUB_IMDB
+    if dataset in HUB_IDS:
+        return HUB_IDS[dataset]
     return dataset if dataset and dataset.count("/") == 1 else None
 
 
@@ -208,27 +210,30 @@ def _card_data(name: str, training: dict[str, Any], results: dict[str, Any]) -> 
     from huggingface_hub import EvalResult, ModelCardData
 
     data = training.get("data", {})
-    learnt_from = [_hub_id(one.get("dataset")) for one in data.get("datasets") or [data]]
-    from_imdb = learnt_from == [HUB_IMDB]
-    evaluated = _hub_id(results.get("dataset")) or results.get("dataset")
+    named = [one.get("dataset") for one in data.get("datasets") or [data]]
+    learnt_from = [_hub_id(name) for name in named]
+    is_public = HUB_IMDB in learnt_from and all(
+        (hub_id or name) in PUBLIC_ENGLISH for hub_id, name in zip(learnt_from, named, strict=True)
+    )
     eval_results = [
         EvalResult(
             task_type="text-classification",
             task_name="Text Classification",
-            dataset_type=evaluated,
-            dataset_name=evaluated,
-            dataset_config=results.get("config"),
-            dataset_split=results["split"],
-            dataset_revision=results.get("revision"),
+            dataset_type=_hub_id(one["dataset"]) or one["dataset"],
+            dataset_name=_hub_id(one["dataset"]) or one["dataset"],
+            dataset_config=one.get("config"),
+            dataset_split=one["split"],
+            dataset_revision=one.get("revision"),
             metric_type=metric,
-            metric_value=round(results[metric], 4),
+            metric_value=round(one[metric], 4),
         )
+        for one in [results, *results.get("others", [])]
         for metric in HUB_METRICS
-        if evaluated and results.get(metric) is not None
+        if one.get("dataset") and one.get(metric) is not None
     ]
     return ModelCardData(
-        language="en" if from_imdb else None,
-        license="apache-2.0" if from_imdb else None,
+        language="en" if is_public else None,
+        license="apache-2.0" if is_public else None,
         library_name="sentiment-hf",
         pipeline_tag="text-classification",
         tags=["lstm", "sentiment-analysis"],
