@@ -126,10 +126,7 @@ def evaluate(
         "reviews_per_second": round(len(texts) / seconds, 1),
     }
     if save:
-        lengths = np.array([len(encoding.ids) for encoding in pipe.tokenizer.encode_batch(texts)])
-        correct = probabilities.argmax(axis=1) == labels
-        confidence = probabilities.max(axis=1)
-        saved = {
+        source = {
             "dataset": dataset_name(dataset),
             "split": split,
             "revision": revision,
@@ -139,18 +136,36 @@ def evaluate(
             "classes": counts,
             "dtype": dtype or "float32",
             "backend": pipe.backend,
-            **results,
-            "by_length": accuracy_by("words", correct, lengths, LENGTH_LIMITS),
-            "by_confidence": accuracy_by("confidence", correct, confidence, CONFIDENCE_LIMITS),
         }
-        others = _other_results(read_record(whole, EVALUATION_FILE), saved)
-        saved |= {"others": others} if others else {}
-        with saved_checkpoint(folder) as staged:
-            write_record(staged, EVALUATION_FILE, saved, weights)
-            draw_confusion_matrix(staged, results["confusion_matrix"], pipe.label_names)
-            draw_reliability(staged, calibration_bins(probabilities, labels))
-            write_card(staged, before=folder)
+        lengths = np.array([len(encoding.ids) for encoding in pipe.tokenizer.encode_batch(texts)])
+        _save(folder, {**source, **results}, probabilities, labels, lengths, pipe, weights)
     return results
+
+
+def _save(
+    folder: Path,
+    record: dict[str, Any],
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    lengths: np.ndarray,
+    pipe: SentimentPipeline,
+    weights: str | None,
+) -> None:
+    """Writes the figures into a checkpoint folder, draws them and renders the card anew."""
+    correct = probabilities.argmax(axis=1) == labels
+    confidence = probabilities.max(axis=1)
+    record = {
+        **record,
+        "by_length": accuracy_by("words", correct, lengths, LENGTH_LIMITS),
+        "by_confidence": accuracy_by("confidence", correct, confidence, CONFIDENCE_LIMITS),
+    }
+    others = _other_results(read_record(whole_folder(folder), EVALUATION_FILE), record)
+    record |= {"others": others} if others else {}
+    with saved_checkpoint(folder) as staged:
+        write_record(staged, EVALUATION_FILE, record, weights)
+        draw_confusion_matrix(staged, record["confusion_matrix"], pipe.label_names)
+        draw_reliability(staged, calibration_bins(probabilities, labels))
+        write_card(staged, before=folder)
 
 
 def _other_results(earlier: dict[str, Any], new: dict[str, Any]) -> list[dict[str, Any]]:

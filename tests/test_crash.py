@@ -18,7 +18,7 @@ from sentiment_hf.checkpoint.files import locked, read_json
 from sentiment_hf.checkpoint.folder import CARD_FILE, published, read_record
 from sentiment_hf.checkpoint.upload import push_folder
 from sentiment_hf.training import loop
-from sentiment_hf.training.run import OutputFolder
+from sentiment_hf.training.output import OutputFolder
 
 TEXTS = ["a good film", "not a bad film", "cold zebra"]
 EVALUATION = "eval_results.json"

@@ -10,7 +10,7 @@ from sentiment_hf import SentimentError, SentimentPipeline, pretrain, train
 from sentiment_hf.checkpoint.folder import REFERENCE_FOLDER, read_config, read_encoder
 from sentiment_hf.checkpoint.pretrained import LSTMForSequenceClassification
 from sentiment_hf.data.splits import split_validation
-from sentiment_hf.training.rows import pretraining_texts
+from sentiment_hf.training.texts import pretraining_texts
 
 SMALL = {"epochs": 1, "batch_size": 32, "show_progress": False}
 WORDS = ("good", "bad", "film", "plot", "cast", "end")

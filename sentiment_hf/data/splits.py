@@ -11,6 +11,9 @@ from sentiment_hf.errors import SentimentError
 
 logger = logging.getLogger(__name__)
 
+TRAIN_SPLIT = "train"
+TEST_SPLIT = "test"
+VALIDATION_SPLITS = ("validation", "valid", "val", "dev")
 VALIDATION_ROWS = 2_500
 VALIDATION_SHARE = 0.1
 LONGEST_BLOCK = 50

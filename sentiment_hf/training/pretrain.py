@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from tokenizers import Tokenizer
+
 from sentiment_hf.arguments import check_rate, check_whole
 from sentiment_hf.checkpoint.download import model_name
 from sentiment_hf.checkpoint.folder import read_encoder, write_encoder, write_tokenizer
@@ -22,8 +24,8 @@ from sentiment_hf.training.language_model import (
     start_from_word_vectors,
 )
 from sentiment_hf.training.presets import PRETRAINING, Pretraining
-from sentiment_hf.training.rows import pretraining_texts
 from sentiment_hf.training.run import TrainingRun, find_source, tokenizer_and_config
+from sentiment_hf.training.texts import pretraining_texts
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +112,18 @@ def pretrain(
         read_encoder(source, network)
     elif is_new:
         start_from_word_vectors(network, rows, seed)
+    _fit_and_write(run, network, windows, held_windows, settings, tokenizer)
+    return run.folder.path
+
+
+def _fit_and_write(
+    run: TrainingRun,
+    network: LSTMForSequenceClassification,
+    windows: EncodedRows,
+    held_windows: EncodedRows,
+    settings: Pretraining,
+    tokenizer: Tokenizer,
+) -> None:
     held_batches = TrainingBatches(held_windows, settings.batch_size, seed=0, by_words=True)
     is_cpu = run.accelerator.device.type == "cpu"
     history = run.fit(
@@ -125,7 +139,6 @@ def pretrain(
         write_encoder(folder, network)
 
     run.write({"perplexity": min(entry["validation_perplexity"] for entry in history)}, fill)
-    return run.folder.path
 
 
 def _settings(

@@ -1,17 +1,15 @@
-"""Which rows a training uses: labelled ones, validation rows, texts without labels.
+"""Which rows a training uses: labelled ones and validation rows, of one data set or several.
 
-No validation text is ever trained on, and no test text enters the texts without labels.
+No validation text is ever trained on.
 """
 
 import logging
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets
 
 from sentiment_hf.data.columns import (
@@ -25,23 +23,20 @@ from sentiment_hf.data.loading import (
     DatasetSource,
     dataset_name,
     load_reviews,
-    load_texts,
     open_dataset,
 )
 from sentiment_hf.data.splits import (
-    VALIDATION_ROWS,
-    VALIDATION_SHARE,
+    TEST_SPLIT,
+    TRAIN_SPLIT,
+    VALIDATION_SPLITS,
     is_labelled,
     labelled_rows,
-    rows_with_text,
     split_validation,
 )
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.training.summary import summarize
+from sentiment_hf.training.texts import unlabelled_texts
 
-TRAIN_SPLIT = "train"
-TEST_SPLIT = "test"
-VALIDATION_SPLITS = ("validation", "valid", "val", "dev")
 SOFT_LABEL_NAMES = {0: "neg", 1: "pos"}
 # A data set among several has at least that share of the largest one's rows in an epoch ...
 LEAST_SHARE = 0.25
@@ -174,7 +169,7 @@ def read_training_rows(
     unlabelled = None
     if unlabelled_splits:
         held_out = {text for rows in labelled for text in rows.validation["text"]}
-        unlabelled = _unlabelled_texts(sources, unlabelled_splits, held_out, options)
+        unlabelled = unlabelled_texts(sources, unlabelled_splits, held_out, options)
     return TrainingRows(labelled, names, unlabelled)
 
 
@@ -336,82 +331,3 @@ def _check_classes(name: str, train: Dataset, names: dict[int, str]) -> None:
             f"Training needs rows of at least two labels; the rows of the data set {name} have"
             f" {only}."
         )
-
-
-def _unlabelled_texts(
-    sources: Sequence[DatasetSource],
-    splits: Sequence[str],
-    held_out: set[str],
-    options: Mapping[str, Any],
-) -> Dataset:
-    """The texts of some splits of all data sets, without those held out or in a test split."""
-    reading = {name: options.get(name) for name in ("config", "revision", "text_column")}
-    opened = [
-        open_dataset(source, config=reading["config"], revision=reading["revision"])
-        for source in sources
-    ]
-    there = list(dict.fromkeys(name for one in opened for name in one))
-    for name in splits:
-        if name not in there:
-            raise SentimentError(f"There is no split {name!r}; there are {', '.join(there)}.")
-    parts, barred = [], set(held_out)
-    for source, one in zip(sources, opened, strict=True):
-        chosen = [name for name in splits if name in one]
-        if chosen:
-            parts += [
-                rows_with_text(part) for part in load_texts(source, chosen, **reading).values()
-            ]
-        if TEST_SPLIT in one and TEST_SPLIT not in splits:
-            barred |= set(load_texts(source, [TEST_SPLIT], **reading)[TEST_SPLIT]["text"])
-    return _allowed_texts(concatenate_datasets(parts), barred, splits)
-
-
-def _allowed_texts(texts: Dataset, barred: set[str], splits: Sequence[str]) -> Dataset:
-    kept = [i for i, text in enumerate(texts["text"]) if text not in barred]
-    logger.info(
-        "Using %d texts; %d also stand in the test split or are held out.",
-        len(kept), len(texts) - len(kept),
-    )  # fmt: skip
-    if not kept:
-        raise SentimentError(f"There is no text in {', '.join(splits)}.")
-    return texts.select(kept)
-
-
-def pretraining_texts(
-    reviews: DatasetDict, splits: Sequence[str] | None, seed: int
-) -> tuple[Dataset, Dataset]:
-    """The texts to pretrain on, and those held out, which stand nowhere among the first."""
-    splits = [splits] if isinstance(splits, str) else splits
-    chosen = list(splits) if splits else [name for name in reviews if name != TEST_SPLIT]
-    for name in chosen:
-        if name not in reviews:
-            raise SentimentError(f"There is no split {name!r}; there are {', '.join(reviews)}.")
-    held_out = _held_out_texts(reviews, chosen, seed)
-    barred = set(held_out["text"])
-    if TEST_SPLIT in reviews and TEST_SPLIT not in chosen:
-        barred |= set(reviews[TEST_SPLIT]["text"])
-    parts = [rows_with_text(reviews[name].select_columns(["text"])) for name in chosen]
-    return _allowed_texts(concatenate_datasets(parts), barred, chosen), held_out
-
-
-def _held_out_texts(reviews: DatasetDict, chosen: list[str], seed: int) -> Dataset:
-    """The validation rows that `train` will use, else a random sample of the texts."""
-    for name in VALIDATION_SPLITS:
-        if name in reviews:
-            own = reviews[name]
-            if "label" not in own.column_names or any(map(is_labelled, own["label"])):
-                return rows_with_text(own.select_columns(["text"]))
-    train = reviews.get(TRAIN_SPLIT)
-    if train is not None and isinstance(train.features.get("label"), ClassLabel):
-        labelled = [
-            i
-            for i, (text, label) in enumerate(zip(train["text"], train["label"], strict=True))
-            if text is not None and is_labelled(label)
-        ]
-        held_out = split_validation(train.select(labelled), seed)[1]
-        if len(held_out):
-            return held_out.select_columns(["text"])
-    first = rows_with_text(reviews[chosen[0]].select_columns(["text"]))
-    count = min(VALIDATION_ROWS, math.ceil(VALIDATION_SHARE * len(first)))
-    order = np.random.default_rng(seed).permutation(len(first))
-    return first.select(np.sort(order[:count]))

@@ -20,7 +20,7 @@ from sentiment_hf.checkpoint.pretrained import LSTMForSequenceClassification
 from sentiment_hf.data.batching import Batch, EncodedRows
 from sentiment_hf.data.loading import DatasetSource
 from sentiment_hf.data.tokenization import SMALLEST_VOCAB_SIZE
-from sentiment_hf.model.config import LARGEST_SIZE
+from sentiment_hf.model.config import LARGEST_SIZE, LSTMConfig
 from sentiment_hf.model.network import LSTMClassifier
 from sentiment_hf.pipeline import SentimentPipeline
 from sentiment_hf.training.loop import LossFunction
@@ -134,31 +134,55 @@ def train(
         source, texts["text"], settings, id2label=rows.names
     )
     settings = _fit_to_size(settings, len(texts), rows, fixed_epochs=epochs is not None)
-    encoded = _encoded_rows(rows, tokenizer, teaching, run)
     arguments = {
         "preset": preset,
         "init_from": None if init_from is None else model_name(init_from),
         **teaching.record(),
         **({"balanced": True} if balanced else {}),
+        **settings.record(),
+        "seed": seed,
     }
-    is_new = run.begin(
-        {**arguments, **settings.record(), "seed": seed}, rows.record(reading), network_config
-    )
-    network = LSTMForSequenceClassification(network_config)
-    if source is not None:
-        read_encoder(source, network)
-    elif settings.word_vectors and is_new:
-        vectors = word_vectors(
-            encoded, network_config.vocab_size, network_config.embedding_dim, seed
-        )
-        network.embedding.load_state_dict({"weight": vectors})
+    encoded = _encoded_rows(rows, tokenizer, teaching, run)
+    is_new = run.begin(arguments, rows.record(reading), network_config)
+    network = _new_network(network_config, source, settings, encoded, seed if is_new else None)
     smoothing = 0.0 if teaching.teachers else settings.label_smoothing
     weights = balanced_weights(encoded.labels, network_config.num_labels) if balanced else None
-    validation = Validation(rows, tokenizer, network_config.num_labels)
+    return _fit_and_write(
+        run, network, classification_loss(smoothing, weights), encoded, settings, rows, tokenizer
+    )
+
+
+def _new_network(
+    config: LSTMConfig, source: Path | None, settings: Preset, rows: EncodedRows, seed: int | None
+) -> LSTMForSequenceClassification:
+    """The network before its first step.
+
+    Args:
+        seed: of the word vectors; None where the training resumes and has no need of them.
+    """
+    network = LSTMForSequenceClassification(config)
+    if source is not None:
+        read_encoder(source, network)
+    elif settings.word_vectors and seed is not None:
+        vectors = word_vectors(rows, config.vocab_size, config.embedding_dim, seed)
+        network.embedding.load_state_dict({"weight": vectors})
+    return network
+
+
+def _fit_and_write(
+    run: TrainingRun,
+    network: LSTMForSequenceClassification,
+    loss_function: LossFunction,
+    encoded: EncodedRows,
+    settings: Preset,
+    rows: TrainingRows,
+    tokenizer: Tokenizer,
+) -> SentimentPipeline:
+    validation = Validation(rows, tokenizer, network.config.num_labels)
     history = run.fit(
         network,
-        classification_loss(smoothing, weights),
-        run.batches(encoded, settings, network_config.max_length),
+        loss_function,
+        run.batches(encoded, settings, network.config.max_length),
         settings.trainer,
         validation.validator(run.accelerator, settings.choose_by),
     )

@@ -1,0 +1,103 @@
+"""Texts without labels: none of them is a validation text, and none stands in a test split."""
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets
+
+from sentiment_hf.data.loading import DatasetSource, load_texts, open_dataset
+from sentiment_hf.data.splits import (
+    TEST_SPLIT,
+    TRAIN_SPLIT,
+    VALIDATION_ROWS,
+    VALIDATION_SHARE,
+    VALIDATION_SPLITS,
+    is_labelled,
+    rows_with_text,
+    split_validation,
+)
+from sentiment_hf.errors import SentimentError
+
+logger = logging.getLogger(__name__)
+
+
+def unlabelled_texts(
+    sources: Sequence[DatasetSource],
+    splits: Sequence[str],
+    held_out: set[str],
+    options: Mapping[str, Any],
+) -> Dataset:
+    """The texts of some splits of all data sets, without those held out or in a test split."""
+    reading = {name: options.get(name) for name in ("config", "revision", "text_column")}
+    opened = [
+        open_dataset(source, config=reading["config"], revision=reading["revision"])
+        for source in sources
+    ]
+    there = list(dict.fromkeys(name for one in opened for name in one))
+    for name in splits:
+        if name not in there:
+            raise SentimentError(f"There is no split {name!r}; there are {', '.join(there)}.")
+    parts, barred = [], set(held_out)
+    for source, one in zip(sources, opened, strict=True):
+        chosen = [name for name in splits if name in one]
+        if chosen:
+            parts += [
+                rows_with_text(part) for part in load_texts(source, chosen, **reading).values()
+            ]
+        if TEST_SPLIT in one and TEST_SPLIT not in splits:
+            barred |= set(load_texts(source, [TEST_SPLIT], **reading)[TEST_SPLIT]["text"])
+    return _allowed_texts(concatenate_datasets(parts), barred, splits)
+
+
+def _allowed_texts(texts: Dataset, barred: set[str], splits: Sequence[str]) -> Dataset:
+    kept = [i for i, text in enumerate(texts["text"]) if text not in barred]
+    logger.info(
+        "Using %d texts; %d also stand in the test split or are held out.",
+        len(kept), len(texts) - len(kept),
+    )  # fmt: skip
+    if not kept:
+        raise SentimentError(f"There is no text in {', '.join(splits)}.")
+    return texts.select(kept)
+
+
+def pretraining_texts(
+    reviews: DatasetDict, splits: Sequence[str] | None, seed: int
+) -> tuple[Dataset, Dataset]:
+    """The texts to pretrain on, and those held out, which stand nowhere among the first."""
+    splits = [splits] if isinstance(splits, str) else splits
+    chosen = list(splits) if splits else [name for name in reviews if name != TEST_SPLIT]
+    for name in chosen:
+        if name not in reviews:
+            raise SentimentError(f"There is no split {name!r}; there are {', '.join(reviews)}.")
+    held_out = _held_out_texts(reviews, chosen, seed)
+    barred = set(held_out["text"])
+    if TEST_SPLIT in reviews and TEST_SPLIT not in chosen:
+        barred |= set(reviews[TEST_SPLIT]["text"])
+    parts = [rows_with_text(reviews[name].select_columns(["text"])) for name in chosen]
+    return _allowed_texts(concatenate_datasets(parts), barred, chosen), held_out
+
+
+def _held_out_texts(reviews: DatasetDict, chosen: list[str], seed: int) -> Dataset:
+    """The validation rows that `train` will use, else a random sample of the texts."""
+    for name in VALIDATION_SPLITS:
+        if name in reviews:
+            own = reviews[name]
+            if "label" not in own.column_names or any(map(is_labelled, own["label"])):
+                return rows_with_text(own.select_columns(["text"]))
+    train = reviews.get(TRAIN_SPLIT)
+    if train is not None and isinstance(train.features.get("label"), ClassLabel):
+        labelled = [
+            i
+            for i, (text, label) in enumerate(zip(train["text"], train["label"], strict=True))
+            if text is not None and is_labelled(label)
+        ]
+        held_out = split_validation(train.select(labelled), seed)[1]
+        if len(held_out):
+            return held_out.select_columns(["text"])
+    first = rows_with_text(reviews[chosen[0]].select_columns(["text"]))
+    count = min(VALIDATION_ROWS, math.ceil(VALIDATION_SHARE * len(first)))
+    order = np.random.default_rng(seed).permutation(len(first))
+    return first.select(np.sort(order[:count]))
