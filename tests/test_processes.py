@@ -92,9 +92,12 @@ def test_of_several_processes_the_first_one_speaks_and_shares(run, easy_csv, tmp
     pushed = []
     monkeypatch.setattr(upload, "push_folder", lambda *args: pushed.append(args) or "address")
     monkeypatch.setattr(upload, "check_address", lambda *_: None)
+    assert run("train", easy_csv, "--output", tmp_path / "out", *OPTIONS).exit_code == 0
+    monkeypatch.setenv("WORLD_SIZE", "2")
     for rank, said in (("1", ""), ("0", "address")):
         monkeypatch.setenv("RANK", rank)
-        options = ["--output", tmp_path / rank, "--push-to", "ann/small", *OPTIONS]
+        # What is finished needs no other process.
+        options = ["--output", tmp_path / "out", "--push-to", "ann/small", "--resume", *OPTIONS]
         result = run("train", easy_csv, *options)
         assert result.exit_code == 0, result.stderr
         assert said in result.stdout

@@ -25,7 +25,8 @@ def split(texts, labels, names=("neg", "pos")):
 
 
 def of_one_data_set(labelled, names=NAMES, unlabelled=None, repeats=1):
-    return TrainingRows([LabelledRows("own", labelled, labelled, repeats)], names, unlabelled)
+    own = LabelledRows("own", labelled, labelled, summary={}, repeats=repeats)
+    return TrainingRows([own], names, unlabelled)
 
 
 @pytest.fixture
