@@ -1,6 +1,7 @@
 """The first sentence that somebody types: sixty plain ones, a third of them with a negation.
 
-They were written before the reference checkpoint was trained, and nothing was chosen on them.
+They were written before the reference checkpoint was trained, when its teacher was ready, and
+nothing was chosen on them.
 """
 
 from pathlib import Path

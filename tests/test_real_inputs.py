@@ -354,7 +354,9 @@ COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma", ".zst": "zstandard"}
 @pytest.mark.parametrize("ending", COMPRESSED)
 @pytest.mark.parametrize("kind", [".csv", ".tsv", ".jsonl", ".json"])
 def test_compressed_files_are_read(write, tmp_path, kind, ending):
-    library = pytest.importorskip(COMPRESSED[ending])
+    library = pytest.importorskip(
+        COMPRESSED[ending], reason=f"reading {ending} needs {COMPRESSED[ending]}"
+    )
     rows = [("n/a", "pos"), ("bad", "neg")]
     separator = {".csv": ",", ".tsv": "\t"}.get(kind)
     if separator:

@@ -14,7 +14,9 @@ from sentiment_hf import SentimentError, train_tokenizer
 from sentiment_hf.training.rows import LabelledRows, TrainingRows
 from sentiment_hf.training.teacher import Teaching, load_teacher, rows_to_teach
 
-transformers = pytest.importorskip("transformers")
+transformers = pytest.importorskip(
+    "transformers", reason="the extra `transformers` is not installed"
+)
 
 WORDS = [
     "a",
