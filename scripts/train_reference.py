@@ -32,8 +32,8 @@ from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets, loa
 from finetune_teacher import BASE, finetune
 
 from sentiment_hf import evaluate, pretrain, train
-from sentiment_hf.checkpoint.files import new_folder
 from sentiment_hf.checkpoint.folder import CARD_FILE, EVALUATION_FILE, REFERENCE_FOLDER
+from sentiment_hf.checkpoint.staging import new_folder
 from sentiment_hf.training.rows import read_training_rows
 
 LARGEST_BYTES = 12_000_000

@@ -12,7 +12,6 @@ from datasets import ClassLabel
 
 from sentiment_hf.checkpoint.card import write_card
 from sentiment_hf.checkpoint.figures import draw_confusion_matrix, draw_reliability
-from sentiment_hf.checkpoint.files import whole_folder
 from sentiment_hf.checkpoint.folder import (
     EVALUATION_FILE,
     REFERENCE_FOLDER,
@@ -22,6 +21,7 @@ from sentiment_hf.checkpoint.folder import (
     weights_named,
     write_record,
 )
+from sentiment_hf.checkpoint.staging import whole_folder
 from sentiment_hf.data.columns import match_labels
 from sentiment_hf.data.loading import (
     DEFAULT_DATASET,

@@ -12,14 +12,8 @@ from pathlib import Path
 import pytest
 
 from sentiment_hf import SentimentError
-from sentiment_hf.checkpoint.files import (
-    locked,
-    read_json,
-    recover_folder,
-    staged_folder,
-    whole_folder,
-    write_json,
-)
+from sentiment_hf.checkpoint.files import read_json, write_json
+from sentiment_hf.checkpoint.staging import locked, recover_folder, staged_folder, whole_folder
 
 OLD = {"a": "old", "b": "old", "sub/c": "old"}
 NEW = {"a": "new", "sub/c": "new", "sub/d": "new"}
@@ -28,7 +22,8 @@ NEW = {"a": "new", "sub/c": "new", "sub/d": "new"}
 PROCESS = """
 import os, signal, sys
 from pathlib import Path
-from sentiment_hf.checkpoint.files import locked, staged_folder, write_json
+from sentiment_hf.checkpoint.files import write_json
+from sentiment_hf.checkpoint.staging import locked, staged_folder
 
 left = int(sys.argv[1])
 STEPS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.scandir", "os.link"}
@@ -275,7 +270,7 @@ def test_a_second_process_is_refused_with_the_number_of_the_first(tmp_path):
     code = """
 import sys
 from pathlib import Path
-from sentiment_hf.checkpoint.files import locked
+from sentiment_hf.checkpoint.staging import locked
 with locked(Path(sys.argv[1])):
     print("locked", flush=True)
     sys.stdin.read()

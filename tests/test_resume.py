@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from sentiment_hf import SentimentPipeline, train
-from sentiment_hf.checkpoint.files import LOCK_FILE
+from sentiment_hf.checkpoint.staging import LOCK_FILE
 from sentiment_hf.training import loop
 from sentiment_hf.training.state import StateFolder
 from sentiment_hf.training.train import classification_loss

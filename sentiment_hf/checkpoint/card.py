@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sentiment_hf.checkpoint.files import name_of, read_bytes, read_json, write_text
+from sentiment_hf.checkpoint.files import read_bytes, read_json, write_text
 from sentiment_hf.checkpoint.folder import (
     CARD_FILE,
     EVALUATION_FILE,
@@ -20,6 +20,7 @@ from sentiment_hf.checkpoint.folder import (
     read_config,
     read_record,
 )
+from sentiment_hf.checkpoint.staging import name_of
 from sentiment_hf.errors import SentimentError, printable
 from sentiment_hf.version import __version__
 

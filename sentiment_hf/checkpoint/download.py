@@ -11,13 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from sentiment_hf.checkpoint.files import whole_folder
 from sentiment_hf.checkpoint.folder import (
     REFERENCE_FOLDER,
     REFERENCE_NAME,
     REQUIRED_FILES,
     is_checkpoint,
 )
+from sentiment_hf.checkpoint.staging import whole_folder
 from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_errors
 from sentiment_hf.version import __version__
 

@@ -1,19 +1,11 @@
-"""Files on disk: what is read is looked at first; what is written is there whole or not at all.
-
-A folder is written in its own place, so that a mounted volume serves as well. The new files are
-filled into a hidden folder inside it; a mark makes them count; then each takes its place. Cut off
-before the mark, nothing has changed; after it, readers take the hidden folder for the whole one
-(`whole_folder`) and the next writer ends the work (`recover_folder`).
-"""
+"""Files on disk: what is read is looked at first; what is written is there whole or not at all."""
 
 import json
 import os
 import secrets
-import shutil
 import stat
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,12 +18,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LARGEST_JSON_BYTES = 64_000_000
-LOCK_FILE = ".sentiment-hf.lock"
-STAGING = ".sentiment-hf-"  # A random number follows.
-# In a staging folder: whose it is, the files, and that they are all there.
-OWNER_MARK, STAGED, COMPLETE_MARK = "made-by-sentiment-hf", "files", "complete"
-
-OwnFiles = Callable[[Path], Iterable[Path]]
 
 
 def read_bytes(path: Path, largest: int = LARGEST_JSON_BYTES) -> bytes:
@@ -98,12 +84,12 @@ def replaced_file(path: Path) -> Iterator[Path]:
     try:
         yield new
         new.chmod(mode)  # `safetensors` leaves a file that its owner alone may read.
-        _sync(new)
+        sync(new)
         os.replace(new, path)
     except BaseException:
         new.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def remove_leftovers(path: Path) -> None:
@@ -112,7 +98,7 @@ def remove_leftovers(path: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Waits until the disk has a file, or the names in a folder."""
     if os.name == "nt":
         if path.is_dir():  # Windows opens no folder.
@@ -185,212 +171,3 @@ def plain_path(path: Path) -> Path:
         return resolved if path.is_absolute() else Path(os.path.relpath(resolved))
     except (OSError, ValueError, RuntimeError) as error:
         raise SentimentError(f"{str(path)!r:.200} is no usable path: {error}") from error
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keeps other processes from writing into a folder, which is made if there is none.
-
-    Raises:
-        SentimentError: another process writes into it, or it cannot be written.
-    """
-    was_there = folder.is_dir()
-    made_folder(folder)
-    path = folder.resolve() / LOCK_FILE
-    descriptor = _lock(path)
-    try:
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, str(os.getpid()).encode())
-        yield
-    finally:
-        if os.name == "nt":  # There a file that is open cannot be removed.
-            os.close(descriptor)
-        with suppress(OSError):
-            path.unlink()
-        if os.name != "nt":
-            os.close(descriptor)
-        if not was_there:
-            with suppress(OSError):  # Something has come into it.
-                folder.rmdir()
-
-
-def _lock(path: Path) -> int:
-    while True:
-        try:
-            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-            descriptor = os.open(path, flags, 0o666)
-        except OSError as error:
-            raise SentimentError(
-                f"The folder {path.parent} cannot be written: {error.strerror}.", exit_status=1
-            ) from error
-        if not _take(descriptor):
-            pid = os.read(descriptor, 20).decode(errors="replace")
-            os.close(descriptor)
-            raise SentimentError(
-                f"Another process ({pid}) writes into {path.parent}; wait for it, or name another"
-                " folder.",
-                exit_status=1,
-            )
-        with suppress(OSError):
-            if os.path.samestat(os.fstat(descriptor), path.stat()):
-                return descriptor
-        os.close(descriptor)  # The process before has removed the file meanwhile.
-
-
-def _take(descriptor: int) -> bool:
-    """Locks an open file, unless another process has; the system unlocks it when we end."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            os.lseek(descriptor, 1_000, os.SEEK_SET)  # What is locked cannot be read.
-            try:
-                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-            finally:
-                os.lseek(descriptor, 0, os.SEEK_SET)
-        else:
-            import fcntl
-
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    except OSError:  # A file system without locks.
-        return True
-    return True
-
-
-def is_leftover(path: Path) -> bool:
-    """Whether a writer that was killed has left this; the name alone is no proof of a folder."""
-    if path.is_symlink() or not path.name.startswith(".sentiment-hf"):
-        return False
-    if path.name == LOCK_FILE:
-        return path.is_file()
-    return path.is_dir() and ((path / OWNER_MARK).exists() or not any(path.iterdir()))
-
-
-def _stagings(folder: Path) -> list[Path]:
-    return [path for path in folder.glob(f"{STAGING}*") if is_leftover(path)]
-
-
-def name_of(folder: Path) -> str:
-    """The name of a folder, also of the hidden one inside it that is filled."""
-    folder = folder.resolve()
-    is_staged = folder.name == STAGED and folder.parent.name.startswith(STAGING)
-    return folder.parent.parent.name if is_staged else folder.name
-
-
-def whole_folder(folder: Path) -> Path:
-    """The folder, or the hidden one inside it whose files had not yet all taken their places."""
-    with suppress(OSError, ValueError):  # No name that a folder could have.
-        for staging in _stagings(folder):
-            if (staging / COMPLETE_MARK).exists():
-                return staging / STAGED
-    return folder
-
-
-def recover_folder(folder: Path, own_files: OwnFiles) -> None:
-    """Ends the work of a writer that was cut off; only for who has the folder `locked`."""
-    for staging in _stagings(folder):
-        if (staging / COMPLETE_MARK).exists():
-            _put_in_place(folder, staging, own_files)
-        _discard(staging)
-
-
-@contextmanager
-def staged_folder(folder: Path, own_files: OwnFiles, kept: Iterable[Path] = ()) -> Iterator[Path]:
-    """Gives a folder to fill, whose files then take the places of those in `folder` together.
-
-    Whatever can fail happens aside. The caller has the folder `locked`.
-
-    Args:
-        own_files: lists the files of a folder that are replaced, or removed where there is no
-            new one; others stay.
-        kept: files of the folder that are in the new one from the beginning.
-    """
-    recover_folder(folder, own_files)
-    staging = folder / f"{STAGING}{secrets.token_hex(8)}"
-    staging.mkdir()
-    (staging / OWNER_MARK).touch()
-    staged = staging / STAGED
-    try:
-        staged.mkdir()
-        for path in kept:
-            copy = staged / path.relative_to(folder)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            _link(path, copy)
-        yield staged
-        for path in [*staged.rglob("*"), staged, staging, folder]:
-            _sync(path)
-        (staging / COMPLETE_MARK).touch()
-        _sync(staging)
-    except BaseException:
-        _discard(staging)
-        raise
-    _put_in_place(folder, staging, own_files)
-    _discard(staging)
-
-
-def _put_in_place(folder: Path, staging: Path, own_files: OwnFiles) -> None:
-    """Gives each staged file its place, the weights last; can be repeated."""
-    staged = staging / STAGED
-    files = [path for path in staged.rglob("*") if path.is_file() and not path.is_symlink()]
-    names = {path.relative_to(staged) for path in files}
-    touched = {folder}
-    for name in sorted(names, key=lambda name: (name.suffix == ".safetensors", name)):
-        place, moving = folder / name, staging / "moving"
-        touched.add(place.parent)
-        if place.exists() and place.samefile(staged / name):
-            continue
-        place.parent.mkdir(parents=True, exist_ok=True)
-        moving.unlink(missing_ok=True)
-        _link(staged / name, moving)
-        if place.is_file() and not place.is_symlink():
-            shutil.copymode(place, moving)
-        os.replace(moving, place)
-    for path in list(own_files(folder)):
-        if path.relative_to(folder) not in names:
-            path.unlink()
-    for parent in touched:
-        _sync(parent)
-
-
-def _discard(staging: Path) -> None:
-    """Removes a staging folder, its mark of ownership last."""
-    with suppress(OSError):
-        (staging / COMPLETE_MARK).unlink(missing_ok=True)
-        _sync(staging)
-        shutil.rmtree(staging / STAGED, ignore_errors=True)
-        (staging / "moving").unlink(missing_ok=True)
-        (staging / OWNER_MARK).unlink(missing_ok=True)
-        staging.rmdir()
-
-
-def _link(source: Path, target: Path) -> None:
-    """A second name for a file, which costs nothing; a copy where the disk has no such names."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
-        _sync(target)
-
-
-@contextmanager
-def new_folder(folder: Path) -> Iterator[Path]:
-    """Gives a folder to fill, which then becomes `folder`, one that is empty or not there."""
-    if folder.exists():  # It may be a mounted volume.
-        with locked(folder), staged_folder(folder, lambda _: ()) as new:
-            yield new
-        return
-    folder = folder.resolve()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    new = folder.with_name(f"{STAGING}{secrets.token_hex(8)}")
-    new.mkdir()
-    try:
-        yield new
-        for path in [*new.rglob("*"), new]:
-            _sync(path)
-        os.rename(new, folder)
-    except BaseException:
-        shutil.rmtree(new, ignore_errors=True)
-        raise
-    _sync(folder.parent)

@@ -14,15 +14,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 
-from sentiment_hf.checkpoint.files import (
-    is_leftover,
-    locked,
-    read_json,
-    staged_folder,
-    write_json,
-    write_tensors,
-    write_text,
-)
+from sentiment_hf.checkpoint.files import read_json, write_json, write_tensors, write_text
+from sentiment_hf.checkpoint.staging import is_leftover, locked, staged_folder
 from sentiment_hf.data.tokenization import (
     PAD_TOKEN,
     UNK_TOKEN,

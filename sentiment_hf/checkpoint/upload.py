@@ -15,7 +15,6 @@ from sentiment_hf.checkpoint.download import (
     has_checksum,
     usable_token,
 )
-from sentiment_hf.checkpoint.files import whole_folder
 from sentiment_hf.checkpoint.folder import (
     CARD_FILE,
     EVALUATION_FILE,
@@ -31,6 +30,7 @@ from sentiment_hf.checkpoint.folder import (
     read_tokenizer,
     read_weights,
 )
+from sentiment_hf.checkpoint.staging import whole_folder
 from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_errors, without_password
 from sentiment_hf.version import __version__
 

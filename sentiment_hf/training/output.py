@@ -8,13 +8,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from sentiment_hf.checkpoint.files import (
-    locked,
-    plain_path,
-    recover_folder,
-    staged_folder,
-    whole_folder,
-)
+from sentiment_hf.checkpoint.files import plain_path
 from sentiment_hf.checkpoint.folder import (
     CONFIG_FILE,
     TRAINING_FILE,
@@ -22,6 +16,7 @@ from sentiment_hf.checkpoint.folder import (
     published,
     read_config,
 )
+from sentiment_hf.checkpoint.staging import locked, recover_folder, staged_folder, whole_folder
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.training.state import STATE_FILES, STATE_FOLDER, StateFolder
 
