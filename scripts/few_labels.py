@@ -100,7 +100,9 @@ def accuracies(
     yield "from the encoder (`best`)", measured("best", preset="best", init_from=encoder)
     transformer = work / "transformer"
     if not (transformer / "test.json").exists():
-        finetune([few], transformer, base=arguments.base, epochs=10, batch_size=16, seed=seed)
+        # About three hundred steps, however few the labels are.
+        epochs = min(20, max(4, 5_000 // len(few["train"])))
+        finetune([few], transformer, base=arguments.base, epochs=epochs, batch_size=16, seed=seed)
         answers = TransformersTeacher(transformer).probabilities(few["test"]["text"][:])
         right = answers.argmax(axis=1) == np.array(few["test"]["label"])
         write_json(transformer / "test.json", {"accuracy": float(right.mean())})

@@ -1,10 +1,8 @@
 """The command `sentiment-hf`: options, messages and exit statuses; the work is done elsewhere."""
 
 import io
-import json
 import logging
 import os
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,68 +30,20 @@ from sentiment_hf.cli_options import (
     texts_argument,
     training_options,
 )
-from sentiment_hf.errors import UNPRINTABLE, SentimentError, message_and_status, printable
+from sentiment_hf.cli_output import (
+    CommandGroup,
+    MessageHandler,
+    is_first_process,
+    json_line,
+    print_result,
+)
+from sentiment_hf.errors import SentimentError, printable
 from sentiment_hf.standard_input import waiting_lines
 from sentiment_hf.version import __version__
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 # `datasets` reports what becomes our own message once more, with the absolute path.
 os.environ.setdefault("DATASETS_VERBOSITY", "critical")
-
-
-class _CommandGroup(click.Group):
-    """Ends every failure with one message and the right exit status."""
-
-    def main(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            sys.exit(super().main(*args, **{**kwargs, "standalone_mode": False}) or 0)
-        except click.exceptions.NoArgsIsHelpError as error:
-            click.echo(error.ctx.get_help(), err=True)
-            sys.exit(2)
-        except click.ClickException as error:
-            message = error.format_message()
-            if isinstance(error, click.NoSuchOption):
-                message += " A text that begins with '-' goes after '--'."
-            _fail(*message_and_status(SentimentError(message)))
-        except click.Abort:
-            _fail(*message_and_status(KeyboardInterrupt()))
-        except (Exception, KeyboardInterrupt) as error:
-            _fail(*message_and_status(error))
-
-
-def _fail(message: str, exit_status: int) -> None:
-    click.echo(f"error: {_with_options(message)}", err=True)
-    sys.exit(exit_status)
-
-
-def _with_options(message: str) -> str:
-    """A message of the library with the options of the command in place of Python's parameters."""
-    options = {
-        parameter.name: parameter.opts[0]
-        for command in main.commands.values()
-        for parameter in command.params
-        if isinstance(parameter, click.Option)
-    }
-    return re.sub(r"`(\w+)`", lambda found: options.get(found[1], found[0]), message)
-
-
-def _print_result(line: str) -> None:
-    """Prints a line; ends quietly where the reader of the output has closed it, as `head` does."""
-    try:
-        click.echo(line)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-
-
-def _json(values: Any) -> str:
-    """One line of JSON, readable where the output can take it, and nothing in it is obeyed."""
-    line = json.dumps(values, ensure_ascii=not _is_utf8(sys.stdout))
-    return UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
-
-
-def _is_utf8(stream: Any) -> bool:
-    return (getattr(stream, "encoding", None) or "").lower().replace("-", "") == "utf8"
 
 
 def _check_address(repo_id: str | None) -> None:
@@ -106,25 +56,10 @@ def _check_address(repo_id: str | None) -> None:
 
 def _print_address(url: str, as_json: bool) -> None:
     """Where something was pushed; on stdout only where that is not one JSON object."""
-    click.echo(url, err=True) if as_json else _print_result(url)
+    click.echo(url, err=True) if as_json else print_result(url)
 
 
-def _is_first_process() -> bool:
-    """Of several processes that torchrun started, only the first one writes messages."""
-    several = os.environ.get("WORLD_SIZE", "1") not in ("", "0", "1")
-    return not several or os.environ.get("RANK", "0") == "0"
-
-
-class _MessageHandler(logging.Handler):
-    """Writes messages to stderr, between the lines of a progress bar."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        from tqdm.auto import tqdm
-
-        tqdm.write(printable(_with_options(self.format(record))), file=sys.stderr)
-
-
-@click.group(cls=_CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def main() -> None:
     """Small sentiment classifiers: train, measure, use and share LSTMs."""
@@ -133,10 +68,10 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     logger = logging.getLogger("sentiment_hf")
-    logger.handlers = [_MessageHandler()]
-    logger.setLevel(logging.INFO if _is_first_process() else logging.ERROR)
+    logger.handlers = [MessageHandler(main)]
+    logger.setLevel(logging.INFO if is_first_process() else logging.ERROR)
     logger.propagate = False
-    if not (_is_first_process() and sys.stderr.isatty()):
+    if not (is_first_process() and sys.stderr.isatty()):
         hide_progress_bars()
 
 
@@ -185,7 +120,7 @@ def train(
 
     with _resumable(output):
         run(datasets or [DEFAULT_DATASET], output, show_progress=not quiet, **options)
-    if not _is_first_process():
+    if not is_first_process():
         return
     _print_training(output, "validation_accuracy", as_json)
     if push_to:
@@ -204,7 +139,7 @@ def pretrain(dataset: str, output: Path, quiet: bool, as_json: bool, **options: 
 
     with _resumable(output):
         run(dataset, output, show_progress=not quiet, **options)
-    if _is_first_process():
+    if is_first_process():
         _print_training(output, "perplexity", as_json)
 
 
@@ -231,7 +166,7 @@ def _print_training(output: Path, figure: str, as_json: bool) -> None:
 
     record = read_json(output / TRAINING_FILE)
     shown = f"{printable(str(output))}\t{figure.replace('_', ' ')} {record[figure]:.4f}"
-    _print_result(_json(record) if as_json else shown)
+    print_result(json_line(record) if as_json else shown)
 
 
 @main.command()
@@ -246,7 +181,7 @@ def push(folder: Path, repo_id: str, **options: Any) -> None:
     """Share the checkpoint in FOLDER as REPO_ID (user/name) on the Hub."""
     from sentiment_hf.checkpoint.upload import push_folder
 
-    _print_result(push_folder(folder, repo_id, **options))
+    print_result(push_folder(folder, repo_id, **options))
 
 
 @main.command()
@@ -272,7 +207,9 @@ def annotate(
     given = {name: value for name, value in options.items() if value is not None}
     annotation.annotate(dataset, output, show_progress=not quiet, **given)
     counts = annotation.count_written(output)
-    _print_result(_json(counts) if as_json else f"{printable(str(output))}\t{counts['rows']} rows")
+    print_result(
+        json_line(counts) if as_json else f"{printable(str(output))}\t{counts['rows']} rows"
+    )
     if push_to:
         _print_address(annotation.push_annotation(output, push_to), as_json)
 
@@ -291,11 +228,11 @@ def evaluate(dataset: str, quiet: bool, as_json: bool, **options: Any) -> None:
 
     results = run(dataset, **options)
     if as_json:
-        _print_result(_json(results))
+        print_result(json_line(results))
         return
     for name, value in results.items():
         shown = f"{value:.4f}" if isinstance(value, float) and name != "seconds" else value
-        _print_result(f"{name}\t{shown}")
+        print_result(f"{name}\t{shown}")
 
 
 @main.command()
@@ -315,11 +252,11 @@ def predict(texts: tuple[str, ...], top_k: int, quiet: bool, as_json: bool, **op
         for text, labels in zip(some, answers, strict=True):
             for answer in labels:
                 if as_json:
-                    _print_result(_json({"text": text, **answer}))
+                    print_result(json_line({"text": text, **answer}))
                 else:
                     shown = printable(" ".join(text.split()))
                     label = printable(answer["label"])
-                    _print_result(f"{label}\t{answer['score']:.4f}\t{shown}")
+                    print_result(f"{label}\t{answer['score']:.4f}\t{shown}")
 
 
 @main.command()
@@ -337,7 +274,7 @@ def export(model: str, kind: str, output: Path, dtype: Any) -> None:
     """Write the network of MODEL for other places: `onnx` (extra `onnx`) or `transformers`."""
     from sentiment_hf.export.formats import export as run
 
-    _print_result(str(run(model, output, kind, dtype)))
+    print_result(str(run(model, output, kind, dtype)))
 
 
 @main.command()
@@ -359,10 +296,10 @@ def inspect(texts: tuple[str, ...], quiet: bool, as_json: bool, **options: Any) 
 
     inspection = run(texts, **options)
     if as_json:
-        _print_result(_json(inspection.to_dict()))
+        print_result(json_line(inspection.to_dict()))
     else:
         colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        _print_result(render(inspection, colour=colour))
+        print_result(render(inspection, colour=colour))
 
 
 @main.command()

@@ -16,12 +16,11 @@ from sentiment_hf.checkpoint.folder import (
     EVALUATION_FILE,
     REFERENCE_FOLDER,
     is_checkpoint,
-    read_record,
     saved_checkpoint,
-    weights_named,
-    write_record,
 )
+from sentiment_hf.checkpoint.records import read_record, write_record
 from sentiment_hf.checkpoint.staging import whole_folder
+from sentiment_hf.checkpoint.weights import weights_named
 from sentiment_hf.data.columns import match_labels
 from sentiment_hf.data.loading import (
     DEFAULT_DATASET,

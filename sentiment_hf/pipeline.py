@@ -14,16 +14,11 @@ from tokenizers import Tokenizer
 from sentiment_hf.arguments import check_whole, listed_texts, one_text
 from sentiment_hf.checkpoint.card import write_card
 from sentiment_hf.checkpoint.download import find_checkpoint
-from sentiment_hf.checkpoint.folder import (
-    drop_other_records,
-    read_config,
-    read_tokenizer,
-    saved_checkpoint,
-    weights_checksum,
-    write_network,
-    write_tokenizer,
-)
+from sentiment_hf.checkpoint.folder import read_config, saved_checkpoint
+from sentiment_hf.checkpoint.records import drop_other_records
+from sentiment_hf.checkpoint.tokenizer_file import read_tokenizer, write_tokenizer
 from sentiment_hf.checkpoint.upload import PushToHubMixin
+from sentiment_hf.checkpoint.weights import weights_checksum, write_network
 from sentiment_hf.data.tokenization import encode_texts, readable
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.export.onnx_folder import is_export, read_graph

@@ -16,7 +16,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sentiment_hf import LSTMForSequenceClassification, SentimentError, SentimentPipeline
-from sentiment_hf.checkpoint.folder import read_tokenizer, weights_checksum
+from sentiment_hf.checkpoint.tokenizer_file import read_tokenizer
+from sentiment_hf.checkpoint.weights import weights_checksum
 from sentiment_hf.data.tokenization import word_tokenizer
 from sentiment_hf.errors import UNPRINTABLE
 

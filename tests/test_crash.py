@@ -15,7 +15,8 @@ from sentiment_hf import LSTMForSequenceClassification, SentimentError, Sentimen
 from sentiment_hf import train as run_training
 from sentiment_hf.checkpoint.card import render_card
 from sentiment_hf.checkpoint.files import read_json
-from sentiment_hf.checkpoint.folder import CARD_FILE, published, read_record
+from sentiment_hf.checkpoint.folder import CARD_FILE, published
+from sentiment_hf.checkpoint.records import read_record
 from sentiment_hf.checkpoint.staging import locked
 from sentiment_hf.checkpoint.upload import push_folder
 from sentiment_hf.training import loop

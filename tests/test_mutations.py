@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from sentiment_hf import evaluate
-from sentiment_hf.checkpoint.folder import weights_named, write_record
+from sentiment_hf.checkpoint.records import write_record
+from sentiment_hf.checkpoint.weights import weights_named
 from sentiment_hf.data.tokenization import word_tokenizer
 
 

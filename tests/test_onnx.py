@@ -19,7 +19,8 @@ from datasets import Dataset
 import sentiment_hf.pipeline
 from sentiment_hf import SentimentError, SentimentPipeline, evaluate
 from sentiment_hf.annotation import annotate
-from sentiment_hf.checkpoint.folder import CONFIG_FILE, write_encoder
+from sentiment_hf.checkpoint.folder import CONFIG_FILE
+from sentiment_hf.checkpoint.weights import write_encoder
 from sentiment_hf.data.batching import cut
 from sentiment_hf.export import onnx_folder
 from sentiment_hf.export.onnx import build_graph

@@ -7,8 +7,9 @@ import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from sentiment_hf import SentimentError, SentimentPipeline, pretrain, train
-from sentiment_hf.checkpoint.folder import REFERENCE_FOLDER, read_config, read_encoder
+from sentiment_hf.checkpoint.folder import REFERENCE_FOLDER, read_config
 from sentiment_hf.checkpoint.pretrained import LSTMForSequenceClassification
+from sentiment_hf.checkpoint.weights import read_encoder
 from sentiment_hf.data.splits import split_validation
 from sentiment_hf.training.texts import pretraining_texts
 

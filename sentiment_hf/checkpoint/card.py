@@ -18,8 +18,8 @@ from sentiment_hf.checkpoint.folder import (
     is_own_file,
     published,
     read_config,
-    read_record,
 )
+from sentiment_hf.checkpoint.records import read_record
 from sentiment_hf.checkpoint.staging import name_of
 from sentiment_hf.errors import SentimentError, printable
 from sentiment_hf.version import __version__

@@ -11,16 +11,10 @@ from torch.overrides import TorchFunctionMode
 
 from sentiment_hf.checkpoint.card import write_card
 from sentiment_hf.checkpoint.download import find_checkpoint
-from sentiment_hf.checkpoint.folder import (
-    CONFIG_FILE,
-    WEIGHTS_FILE,
-    drop_other_records,
-    read_config,
-    read_weights,
-    saved_checkpoint,
-    write_network,
-)
+from sentiment_hf.checkpoint.folder import CONFIG_FILE, WEIGHTS_FILE, read_config, saved_checkpoint
+from sentiment_hf.checkpoint.records import drop_other_records
 from sentiment_hf.checkpoint.upload import PushToHubMixin
+from sentiment_hf.checkpoint.weights import read_weights, write_network
 from sentiment_hf.model.config import LSTMConfig
 from sentiment_hf.model.network import LSTMClassifier
 

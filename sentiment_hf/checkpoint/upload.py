@@ -26,11 +26,11 @@ from sentiment_hf.checkpoint.folder import (
     is_own_file,
     published,
     read_config,
-    read_record,
-    read_tokenizer,
-    read_weights,
 )
+from sentiment_hf.checkpoint.records import read_record
 from sentiment_hf.checkpoint.staging import whole_folder
+from sentiment_hf.checkpoint.tokenizer_file import read_tokenizer
+from sentiment_hf.checkpoint.weights import read_weights
 from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_errors, without_password
 from sentiment_hf.version import __version__
 

@@ -8,12 +8,8 @@ from tokenizers import Tokenizer
 
 from sentiment_hf.checkpoint.download import find_checkpoint, model_name
 from sentiment_hf.checkpoint.files import plain_path, write_text
-from sentiment_hf.checkpoint.folder import (
-    CARD_FILE,
-    REFERENCE_NAME,
-    read_config,
-    read_tokenizer,
-)
+from sentiment_hf.checkpoint.folder import CARD_FILE, REFERENCE_NAME, read_config
+from sentiment_hf.checkpoint.tokenizer_file import read_tokenizer
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.model.config import LSTMConfig
 

@@ -6,13 +6,10 @@ from pathlib import Path
 from typing import get_args
 
 from sentiment_hf.checkpoint.files import read_json, replaced_file, write_json
-from sentiment_hf.checkpoint.folder import (
-    CONFIG_FILE,
-    WEIGHTS_FILE,
-    read_weights,
-    write_tokenizer,
-)
+from sentiment_hf.checkpoint.folder import CONFIG_FILE, WEIGHTS_FILE
 from sentiment_hf.checkpoint.staging import new_folder
+from sentiment_hf.checkpoint.tokenizer_file import write_tokenizer
+from sentiment_hf.checkpoint.weights import read_weights
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.export import onnx
 from sentiment_hf.export.folder import free_folder, open_source, write_card

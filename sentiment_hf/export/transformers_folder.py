@@ -3,9 +3,10 @@
 import shutil
 from pathlib import Path
 
-from sentiment_hf.checkpoint.folder import write_network, write_tokenizer
 from sentiment_hf.checkpoint.pretrained import read_network
 from sentiment_hf.checkpoint.staging import new_folder
+from sentiment_hf.checkpoint.tokenizer_file import write_tokenizer
+from sentiment_hf.checkpoint.weights import write_network
 from sentiment_hf.export.folder import free_folder, open_source, write_card
 
 # The file that `import sentiment_hf.transformers` registers, too.

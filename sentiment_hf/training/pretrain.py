@@ -9,8 +9,9 @@ from tokenizers import Tokenizer
 
 from sentiment_hf.arguments import check_rate, check_whole
 from sentiment_hf.checkpoint.download import model_name
-from sentiment_hf.checkpoint.folder import read_encoder, write_encoder, write_tokenizer
 from sentiment_hf.checkpoint.pretrained import LSTMForSequenceClassification
+from sentiment_hf.checkpoint.tokenizer_file import write_tokenizer
+from sentiment_hf.checkpoint.weights import read_encoder, write_encoder
 from sentiment_hf.data.batching import EncodedRows, TrainingBatches
 from sentiment_hf.data.loading import DatasetSource, dataset_name, load_reviews
 from sentiment_hf.data.tokenization import SMALLEST_VOCAB_SIZE

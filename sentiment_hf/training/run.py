@@ -18,14 +18,10 @@ from torch import nn
 
 from sentiment_hf.checkpoint.card import write_card
 from sentiment_hf.checkpoint.download import find_checkpoint
-from sentiment_hf.checkpoint.folder import (
-    TRAINING_FILE,
-    is_encoder,
-    read_config,
-    read_tokenizer,
-    weights_named,
-    write_record,
-)
+from sentiment_hf.checkpoint.folder import TRAINING_FILE, read_config
+from sentiment_hf.checkpoint.records import write_record
+from sentiment_hf.checkpoint.tokenizer_file import read_tokenizer
+from sentiment_hf.checkpoint.weights import is_encoder, weights_named
 from sentiment_hf.data.batching import EncodedRows, TrainingBatches
 from sentiment_hf.data.tokenization import train_tokenizer
 from sentiment_hf.errors import SentimentError

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sentiment_hf.checkpoint.files import read_json, write_json, write_tensors
-from sentiment_hf.checkpoint.folder import weights_checksum
+from sentiment_hf.checkpoint.weights import weights_checksum
 from sentiment_hf.errors import SentimentError
 
 if TYPE_CHECKING:

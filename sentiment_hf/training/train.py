@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from sentiment_hf.arguments import check_rate, check_whole
 from sentiment_hf.checkpoint.download import model_name
 from sentiment_hf.checkpoint.figures import draw_training_curve
-from sentiment_hf.checkpoint.folder import read_encoder
 from sentiment_hf.checkpoint.pretrained import LSTMForSequenceClassification
+from sentiment_hf.checkpoint.weights import read_encoder
 from sentiment_hf.data.batching import Batch, EncodedRows
 from sentiment_hf.data.loading import DatasetSource
 from sentiment_hf.data.tokenization import SMALLEST_VOCAB_SIZE

@@ -1,0 +1,50 @@
+"""What was measured of a network, by the checksum of its weights: a record of others is none."""
+
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from sentiment_hf.checkpoint.files import read_json, write_json
+from sentiment_hf.checkpoint.folder import (
+    CONFIG_FILE,
+    EVALUATION_FILE,
+    FIGURES_FOLDER,
+    LARGEST_CONFIG_BYTES,
+    TRAINING_FILE,
+    WEIGHTS_FILE,
+    is_own_file,
+)
+from sentiment_hf.checkpoint.weights import weights_header
+from sentiment_hf.errors import SentimentError
+
+MEASURED_KEY = "weights"
+
+
+def write_record(folder: Path, name: str, values: dict[str, Any], weights: str | None) -> None:
+    """Writes what was measured of the weights of this name."""
+    write_json(folder / name, {**values, MEASURED_KEY: weights})
+
+
+def read_record(folder: Path, name: str) -> dict[str, Any]:
+    """What was measured of the weights in the folder; empty where there is nothing.
+
+    A record that names no weights, as earlier versions wrote it, is that of weights that name no
+    other files.
+    """
+    if not is_own_file(folder / name):
+        return {}
+    values = read_json(folder / name, LARGEST_CONFIG_BYTES)
+    header = weights_header(folder)
+    is_old = MEASURED_KEY not in values and CONFIG_FILE not in header
+    return values if is_old or values.get(MEASURED_KEY) == header.get(WEIGHTS_FILE) else {}
+
+
+def drop_other_records(folder: Path) -> None:
+    """Removes what was measured of other weights than those in the folder."""
+    for name in (TRAINING_FILE, EVALUATION_FILE):
+        with suppress(SentimentError):
+            if not is_own_file(folder / name) or read_record(folder, name):
+                continue
+        (folder / name).unlink()
+        shutil.rmtree(folder / FIGURES_FOLDER, ignore_errors=True)

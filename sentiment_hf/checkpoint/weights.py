@@ -1,0 +1,217 @@
+"""The weights of a checkpoint: written with checksums, and a load that trusts nothing."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from sentiment_hf.checkpoint.files import read_json, write_json, write_tensors
+from sentiment_hf.checkpoint.folder import (
+    CONFIG_FILE,
+    LARGEST_CONFIG_BYTES,
+    TOKENIZER_FILE,
+    WEIGHTS_FILE,
+    read_config,
+)
+from sentiment_hf.errors import SentimentError
+from sentiment_hf.model.config import LSTMConfig
+from sentiment_hf.version import __version__
+
+if TYPE_CHECKING:
+    import torch
+
+    from sentiment_hf.model.network import LSTMClassifier
+
+# In the header of the weights: the checksum alone, as earlier versions wrote it; and one JSON
+# object with those of the files that the weights belong to.
+CHECKSUM_KEY = "sha256"
+CHECKSUMS_KEY = "checksums"
+FORMAT = {"format": "pt"}  # Without it transformers 4 refuses the file.
+HEAD = "linear."
+ENCODER_ARCHITECTURE = "LSTMEncoder"
+
+
+def write_network(folder: Path, network: "LSTMClassifier", **fields: Any) -> None:
+    """Writes `config.json` and `model.safetensors`, the weights in the configuration's `dtype`.
+
+    Args:
+        fields: what `config.json` holds besides.
+    """
+    _write(
+        folder, {**network.config.to_dict(), **fields}, network.state_dict(), network.config.dtype
+    )
+
+
+def write_encoder(folder: Path, network: "LSTMClassifier") -> None:
+    """Writes a network without its head: what `pretrain` makes and `read_encoder` reads."""
+    values = {**network.config.to_dict(), "architectures": [ENCODER_ARCHITECTURE]}
+    _write(folder, values, _without_head(network.state_dict()), network.config.dtype)
+
+
+def _write(
+    folder: Path, values: dict[str, Any], tensors: "dict[str, torch.Tensor]", dtype: str
+) -> None:
+    import torch
+
+    stored = {
+        name: tensor.detach().to("cpu", getattr(torch, dtype)).contiguous()
+        for name, tensor in tensors.items()
+    }
+    for name, tensor in stored.items():
+        if not torch.isfinite(tensor).all():
+            raise SentimentError(
+                f"{name} holds numbers that are not finite in {dtype}: training has diverged; try a"
+                " smaller `learning_rate`.",
+                exit_status=1,
+            )
+    write_json(folder / CONFIG_FILE, {**values, "sentiment_hf_version": __version__})
+    belonging = [name for name in (CONFIG_FILE, TOKENIZER_FILE) if (folder / name).exists()]
+    checksums = {name: _content_checksum(folder / name) for name in belonging}
+    checksums[WEIGHTS_FILE] = weights_checksum(
+        {name: tensor.numpy() for name, tensor in stored.items()}
+    )
+    metadata = {CHECKSUMS_KEY: json.dumps(checksums, sort_keys=True), **FORMAT}
+    write_tensors(folder / WEIGHTS_FILE, stored, metadata)
+
+
+def read_weights(folder: Path, config: LSTMConfig) -> dict[str, np.ndarray]:
+    """Reads the weights of a whole network, strictly, in float32.
+
+    The names and shapes in the file's header are compared with the configuration before any
+    memory is taken, so the memory is bounded by the size of the file.
+
+    Raises:
+        SentimentError: the file is missing or damaged, a tensor is missing, foreign, of another
+            shape than the configuration says, or holds numbers that are not finite.
+    """
+    if is_encoder(folder):
+        raise SentimentError(
+            f"{folder} holds a pretrained encoder without a head: fine-tune it with"
+            " `train` and `init_from`."
+        )
+    return read_tensors(folder / WEIGHTS_FILE, config.weight_shapes())
+
+
+def is_encoder(folder: Path) -> bool:
+    values = read_json(folder / CONFIG_FILE, LARGEST_CONFIG_BYTES)
+    return values.get("architectures") == [ENCODER_ARCHITECTURE]
+
+
+def read_encoder(folder: Path, network: "LSTMClassifier") -> None:
+    """Loads embedding and LSTM of a checkpoint or a pretrained encoder into a network.
+
+    The head comes along where the checkpoint has one of the same labels and pooling.
+
+    Raises:
+        SentimentError: as in `read_weights`.
+    """
+    import torch
+
+    config, own = read_config(folder), network.config
+    shapes = config.weight_shapes()
+    if is_encoder(folder):
+        shapes = _without_head(shapes)
+    tensors = read_tensors(folder / WEIGHTS_FILE, shapes)
+    if (config.label_names, config.pooling) != (own.label_names, own.pooling):
+        tensors = _without_head(tensors)
+    found = {name: torch.from_numpy(values) for name, values in tensors.items()}
+    network.load_state_dict(found, strict=False)
+
+
+def _without_head(tensors: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in tensors.items() if not name.startswith(HEAD)}
+
+
+def read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """Reads exactly the tensors that are expected, as float32."""
+    if path.exists() and not path.is_file():
+        raise SentimentError(f"{path} is no regular file; it was not read.")
+    try:
+        with safe_open(path, framework="np") as file:
+            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            _compare(path, expected, found)
+            tensors = {name: file.get_tensor(name) for name in expected}
+            checksums = _checksums(file.metadata())
+    except FileNotFoundError as error:
+        raise SentimentError(f"{path.parent} has no {path.name}.") from error
+    except (SafetensorError, OSError) as error:
+        raise SentimentError(f"{path} is damaged: {str(error)[:120]}") from error
+    except (TypeError, AttributeError) as error:  # A kind of number that numpy does not know.
+        raise SentimentError(f"{path} holds no weights: {str(error)[:120]}.") from error
+    if checksums.pop(WEIGHTS_FILE, None) not in (None, weights_checksum(tensors)):
+        raise SentimentError(f"{path} is damaged: its weights differ from their checksum.")
+    for name in (CONFIG_FILE, TOKENIZER_FILE):
+        other = path.parent / name
+        if name in checksums and other.exists() and checksums[name] != _content_checksum(other):
+            raise SentimentError(
+                f"{path} belongs to another {name} than the one beside it: the folder is being"
+                " written, or was changed by hand; load the checkpoint again, or save it anew."
+            )
+    for name, tensor in tensors.items():
+        if tensor.dtype.kind != "f":
+            raise SentimentError(f"{path}: {name} holds {tensor.dtype}, not weights.")
+        # The file is mapped into memory: a copy stays what it is when the file changes.
+        tensors[name] = tensor.astype(np.float32)
+        if not np.isfinite(tensors[name]).all():
+            raise SentimentError(f"{path}: {name} holds numbers that are not finite.")
+    return tensors
+
+
+def _compare(path: Path, expected: dict[str, Any], found: dict[str, Any]) -> None:
+    for name, shape in expected.items():
+        if name not in found:
+            raise SentimentError(f"{path} has no tensor {name!r}, which its config.json asks for.")
+        if found[name] != shape:
+            raise SentimentError(
+                f"{path}: {name} has the shape {found[name]}, but config.json asks for {shape}."
+            )
+    foreign = sorted(set(found) - set(expected))
+    if foreign:
+        raise SentimentError(
+            f"{path} has a tensor {foreign[0][:80]!r}, for which config.json has no place."
+        )
+
+
+def weights_checksum(tensors: dict[str, np.ndarray]) -> str:
+    """The sha256 of all tensors: damage that leaves a file readable is noticed by it."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(tensors[name]).data)
+    return digest.hexdigest()
+
+
+def _content_checksum(path: Path) -> str:
+    """The sha256 of what is read of a configuration or a tokenizer, however it is laid out."""
+    content: Any = read_json(path)
+    if path.name == TOKENIZER_FILE:
+        model = content.get("model")
+        content = model.get("vocab") if isinstance(model, dict) else None
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def weights_named(folder: Path) -> str | None:
+    """The checksum by which records name the weights in a folder."""
+    return weights_header(folder).get(WEIGHTS_FILE)
+
+
+def weights_header(folder: Path) -> dict[str, Any]:
+    try:
+        with safe_open(folder / WEIGHTS_FILE, framework="np") as file:
+            return _checksums(file.metadata())
+    except (SafetensorError, OSError):
+        return {}
+
+
+def _checksums(metadata: dict[str, str] | None) -> dict[str, Any]:
+    """What the header of a weights file says of the weights and of the files they belong to."""
+    metadata = metadata or {}
+    if CHECKSUMS_KEY not in metadata:
+        return {WEIGHTS_FILE: metadata[CHECKSUM_KEY]} if CHECKSUM_KEY in metadata else {}
+    try:
+        return dict(json.loads(metadata[CHECKSUMS_KEY]))
+    except (ValueError, TypeError, RecursionError):
+        return {WEIGHTS_FILE: "damaged"}
