@@ -186,7 +186,7 @@ def test_a_card_that_a_person_wrote_stays_with_its_metadata_brought_up_to_date(c
 def test_two_processes_on_one_folder(checkpoint, easy_csv, tmp_path):
     code = (
         "import sys; from pathlib import Path;"
-        "from sentiment_hf.checkpoint.files import locked\n"
+        "from sentiment_hf.checkpoint.staging import locked\n"
         "with locked(Path(sys.argv[1])): print('locked', flush=True); sys.stdin.read()"
     )
     other = subprocess.Popen(
