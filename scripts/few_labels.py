@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--base", default=BASE, help="the encoder of transformers")
     parser.add_argument("--work", type=Path, default=Path("runs/few"))
     parser.add_argument("--labels", type=int, nargs="+", default=[100, 500, 1_000, 2_000])
+    parser.add_argument("--unlabelled", type=int, help="texts without labels to ask about [all]")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--docs", type=Path, default=DOCS, help="the folder to write into")
     arguments = parser.parse_args()
@@ -48,11 +49,13 @@ def main() -> None:
     found: dict[str, dict[int, float]] = {}
     for count in arguments.labels:
         work = arguments.work / str(count)
-        few = with_few_labels(reviews, count, arguments.seed)
+        few = sampled(reviews, "train", count, arguments.seed)
+        few = sampled(few, UNLABELLED, arguments.unlabelled, arguments.seed)
         for way, accuracy in accuracies(few, work, arguments):
             found.setdefault(way, {})[count] = accuracy
             logging.info("%d labels, %s: %.4f", count, way, accuracy)
 
+    texts = len(few.get(UNLABELLED, ()))
     with figure(arguments.docs / "few_labels.png") as axes:
         for way, values in found.items():
             axes.semilogx(list(values), list(values.values()), marker="o", label=way)
@@ -63,8 +66,8 @@ def main() -> None:
         "",
         f"Written by `python scripts/few_labels.py` on {processor_name()}.",
         f"Rows of the training split (seed {arguments.seed}), a tenth of them for calibration; the"
-        " encoder and the student also read texts without labels. Accuracy on the whole test split,"
-        " one run each.",
+        f" encoder read all texts, the student {texts:,} texts without labels besides. Accuracy on"
+        " the whole test split, one run each.",
         "",
         "| labelled rows | " + " | ".join(found) + " |",
         "|---|" + "---|" * len(found),
@@ -77,10 +80,12 @@ def main() -> None:
     print("\n".join(lines))
 
 
-def with_few_labels(reviews: DatasetDict, count: int, seed: int) -> DatasetDict:
-    """The same splits with `count` labelled rows in `train`."""
-    rows = np.random.default_rng(seed).choice(len(reviews["train"]), count, replace=False)
-    return DatasetDict({**reviews, "train": reviews["train"].select(np.sort(rows))})
+def sampled(reviews: DatasetDict, split: str, count: int | None, seed: int) -> DatasetDict:
+    """The same splits with `count` rows of one of them, if there are more."""
+    if count is None or len(reviews.get(split, ())) <= count:
+        return reviews
+    rows = np.random.default_rng(seed).choice(len(reviews[split]), count, replace=False)
+    return DatasetDict({**reviews, split: reviews[split].select(np.sort(rows))})
 
 
 def accuracies(
