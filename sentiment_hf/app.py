@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from sentiment_hf.data.batching import cut
 from sentiment_hf.data.loading import SAMPLE_FOLDER
 from sentiment_hf.data.tokenization import UNK_ID
 from sentiment_hf.errors import SentimentError
+from sentiment_hf.http_access import THIS_MACHINE, AccessMiddleware, listen
 from sentiment_hf.pipeline import SentimentPipeline
 from sentiment_hf.reading.explanation import Explanation
 from sentiment_hf.reading.html import STYLE_FILE, TextInspection, render_fragment
@@ -20,8 +22,14 @@ if TYPE_CHECKING:
     import gradio
 
 APP_STYLE_FILE = Path(__file__).parent / "app.css"
-ADDRESS = "127.0.0.1"
 MOST_EXPLAINED_WORDS = 1000
+MOST_CHARACTERS = 100_000
+# JSON takes up to twelve bytes for a character.
+MOST_BYTES = 12 * MOST_CHARACTERS + 10_000
+# All that the page and gradio's client send. Uploads and recordings are not in it.
+QUESTIONS = re.compile(r"/gradio_api/(?:queue/join|call/|run/|api/|cancel|reset)")
+# gradio would fetch an address of the web there for anyone who asks.
+FILES = re.compile(r"/gradio_api/(?:file|proxy)[=/]")
 EXAMPLE_CHARACTERS = range(200, 330)
 EXAMPLES_PER_LABEL = 2
 
@@ -37,18 +45,19 @@ ON_LOAD = """() => {
 }"""
 
 
-def launch(model: str | None = None, port: int | None = None) -> None:
-    """Shows the page of a MODEL on this machine until it is interrupted.
+def launch(model: str | None = None, host: str | None = None, port: int | None = None) -> None:
+    """Shows the page of a MODEL until it is interrupted.
 
     Args:
-        port: the first free one from 7860 on by default.
+        host: the address to listen at; GRADIO_SERVER_NAME or this machine alone by default.
+        port: GRADIO_SERVER_PORT or 7860, or the first free one after that, by default.
 
     Raises:
-        SentimentError: no such checkpoint, gradio is not installed, or the port is taken.
+        SentimentError: no such checkpoint, gradio is not installed, or it cannot listen there.
     """
     _import_gradio()
     app = build_app(SentimentPipeline.from_pretrained(model))
-    print(f"The page is at {serve(app, port)} (Ctrl+C ends it)", flush=True)
+    print(f"The page is at {serve(app, host, port)} (Ctrl+C ends it)", flush=True)
     try:
         while True:
             time.sleep(1)
@@ -56,21 +65,35 @@ def launch(model: str | None = None, port: int | None = None) -> None:
         app.close(verbose=False)
 
 
-def serve(app: "gradio.Blocks", port: int | None = None) -> str:
+def serve(app: "gradio.Blocks", host: str | None = None, port: int | None = None) -> str:
     """Serves the page from a thread of its own; `app.close()` ends that. Returns its address."""
     gr = _import_gradio()
+    from starlette.middleware import Middleware
+    from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+
+    host = host or os.environ.get("GRADIO_SERVER_NAME") or THIS_MACHINE
+    # gradio tries a hundred ports, five seconds each, before it says that an address is wrong.
+    listen(host, port or 0).close()
     fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+    access = Middleware(AccessMiddleware, host=host, is_closed=_is_closed)
+    limit = Middleware(RequestBodyLimitMiddleware, max_body_size=MOST_BYTES)
     try:
         _, address, _ = app.launch(
-            server_name=ADDRESS, server_port=port, prevent_thread_lock=True, quiet=True,
-            share=False, ssr_mode=False, run_history=False, footer_links=[], js=ON_LOAD,
+            server_name=f"[{host}]" if ":" in host and "[" not in host else host,
+            server_port=port, prevent_thread_lock=True, quiet=True, share=False, ssr_mode=False,
+            mcp_server=False, num_workers=0, run_history=False, footer_links=[], js=ON_LOAD,
             theme=gr.themes.Default(primary_hue="slate", **fonts),
-            css_paths=[STYLE_FILE, APP_STYLE_FILE],
+            css_paths=[STYLE_FILE, APP_STYLE_FILE], app_kwargs={"middleware": [access, limit]},
         )  # fmt: skip
     except OSError as error:
-        taken = f"The port {port} is taken" if port else "No port from 7860 on is free"
-        raise SentimentError(f"{taken}: choose another with `port`.", exit_status=1) from error
+        taken = f"The port {port} is taken" if port else "All ports that gradio tries are taken"
+        raise SentimentError(f"{taken}; choose another with `port`.", exit_status=1) from error
     return address
+
+
+def _is_closed(method: str, path: str) -> bool:
+    """Whether a request is for something that the page has no use for."""
+    return bool(FILES.match(path)) or (method not in ("GET", "HEAD") and not QUESTIONS.match(path))
 
 
 def build_app(pipe: SentimentPipeline) -> "gradio.Blocks":
@@ -89,7 +112,10 @@ def build_app(pipe: SentimentPipeline) -> "gradio.Blocks":
     with gr.Blocks(title="Reading between the layers", analytics_enabled=False) as app:
         gr.Markdown(INTRODUCTION)
         label = "A review (Ctrl+Enter reads it)"
-        review = gr.Textbox(examples[0], label=label, lines=4, max_lines=12, elem_id="review")
+        review = gr.Textbox(
+            examples[0], label=label, lines=4, max_lines=12, max_length=MOST_CHARACTERS,
+            elem_id="review",
+        )  # fmt: skip
         button = gr.Button("Read it", variant="primary", elem_id="read")
         outputs = [
             gr.Label(verdict, label="Verdict", elem_id="verdict", render=False),
@@ -117,6 +143,9 @@ def read_review(pipe: SentimentPipeline, text: str) -> tuple[dict[str, float] | 
     """The probability of each label, and what the network made of the text as HTML."""
     if not text.strip():
         return None, render_fragment(notes=["There is nothing to read yet."])
+    if len(text) > MOST_CHARACTERS:
+        note = f"The text has {len(text):,} characters: the page reads up to {MOST_CHARACTERS:,}."
+        return None, render_fragment(notes=[note])
     answers = pipe(text, top_k=None)
     ids = np.array(pipe.tokenizer.encode(text, add_special_tokens=False).ids or [UNK_ID])
     kept = cut(ids, pipe.config.max_length)

@@ -304,12 +304,13 @@ def inspect(texts: tuple[str, ...], quiet: bool, as_json: bool, **options: Any) 
 
 @main.command()
 @model_option
-@click.option("--port", type=click.IntRange(1, 65535), help="Port on this machine.")
-def demo(model: str | None, port: int | None) -> None:
+@click.option("--host", metavar="H", help="Address to listen at [default: this machine alone].")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port [default: from 7860 on].")
+def demo(model: str | None, host: str | None, port: int | None) -> None:
     """Open the page: type a review and look inside (extra `demo`)."""
     from sentiment_hf.app import launch
 
-    launch(model, port)
+    launch(model, host, port)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,15 @@
 """The web page, asked as a program asks it; `test_browser.py` looks at it."""
 
+import http.client
+import json
 import os
 import re
 import socket
+import subprocess
 import sys
 from html.parser import HTMLParser
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import pytest
 from gradio_client import Client
@@ -50,13 +54,35 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def ask(make_pipeline, free_port):
-    """Asks the served page of a small pipeline: `verdict, reading = ask("A text")`."""
+def open_page(make_pipeline, free_port):
+    """Serves the page of a small pipeline, `open_page(host=None)`, and gives its address."""
     page = build_app(make_pipeline())
-    client = Client(serve(page, free_port), verbose=False)
+    yield lambda host=None: serve(page, host, free_port)
+    page.close(verbose=False)
+
+
+@pytest.fixture
+def ask(open_page):
+    """Asks the served page of a small pipeline: `verdict, reading = ask("A text")`."""
+    client = Client(open_page(), verbose=False)
     yield lambda text: client.predict(text, api_name="/read")
     client.close()
-    page.close(verbose=False)
+
+
+def request(address: str, method: str, path: str, body: object = None, **headers: str):
+    """Status, headers and body of the answer to a request as it stands, `Host` included."""
+    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=60)
+    data = json.dumps(body).encode() if body is not None else None
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    connection.request(method, path, data, {"Content-Type": "application/json", **headers})
+    response = connection.getresponse()
+    answer = response.status, {name.lower(): value for name, value in response.getheaders()}
+    text = response.read().decode()
+    connection.close()
+    return *answer, text
+
+
+QUESTION = ("POST", "/gradio_api/call/read", {"data": ["a good film"]})
 
 
 def test_the_verdict_is_the_pipelines(ask, make_pipeline):
@@ -175,7 +201,7 @@ def test_launch_says_where_the_page_is_until_it_is_interrupted(
 
     monkeypatch.setattr(app_module, "time", SimpleNamespace(sleep=interrupt))
     with pytest.raises(KeyboardInterrupt):
-        launch(str(checkpoint), free_port)
+        launch(str(checkpoint), port=free_port)
     assert f"http://127.0.0.1:{free_port}/" in capsys.readouterr().out
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", free_port), timeout=5)
@@ -186,4 +212,104 @@ def test_a_taken_port_is_named(make_pipeline, free_port):
         other.bind(("127.0.0.1", free_port))
         other.listen()
         with pytest.raises(SentimentError, match=f"port {free_port} is taken"):
-            serve(build_app(make_pipeline()), free_port)
+            serve(build_app(make_pipeline()), port=free_port)
+
+
+def test_only_names_of_this_machine_are_answered(open_page):
+    """What DNS rebinding does: a stranger's name leads here, and the browser sends that name."""
+    address = open_page()
+    port = urlsplit(address).port
+    for name in ("localhost", "127.0.0.1", "LOCALHOST", "[::1]"):
+        assert request(address, *QUESTION, Host=f"{name}:{port}")[0] == 200
+    for name in ("evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "0.0.0.0", ""):
+        for question in (QUESTION, ("GET", "/"), ("GET", "/config")):
+            status, _, answer = request(address, *question, Host=f"{name}:{port}")
+            assert status == 403
+            assert "localhost" in json.loads(answer)["error"]
+
+
+def test_another_name_is_answered_where_the_host_says_so(open_page):
+    address = open_page("0.0.0.0")
+    assert request(address, *QUESTION, Host="my-machine.example:7860")[0] == 200
+    foreign = {"Host": "my-machine.example", "Origin": "http://evil.example"}
+    assert request(address, *QUESTION, **foreign)[0] == 403
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://localhost:1", "http://127.0.0.1.evil.example"]
+)
+def test_the_page_of_a_stranger_is_refused(open_page, origin):
+    address = open_page()
+    refusal = {"error": "Requests of another page are refused."}
+    for question in (QUESTION, ("GET", "/config"), ("POST", "/gradio_api/queue/join", {})):
+        status, _, answer = request(address, *question, Origin=origin)
+        assert (status, json.loads(answer)) == (403, refusal)
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null"])
+def test_a_browser_is_not_told_that_a_stranger_may_ask(open_page, origin):
+    _, headers, _ = request(
+        open_page(), "OPTIONS", QUESTION[1], Origin=origin, Access_Control_Request_Method="POST"
+    )
+    assert "access-control-allow-origin" not in headers
+
+
+def test_the_page_itself_may_ask(open_page):
+    address = open_page()
+    assert request(address, *QUESTION, Origin=address.rstrip("/"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["upload", "upload?upload_id=1", "process_recording", "component_server", "stream/1"]
+)
+def test_nothing_can_be_uploaded(open_page, path):
+    form = "multipart/form-data; boundary=x"
+    path = f"/gradio_api/{path}"
+    status, _, answer = request(open_page(), "POST", path, "a file", Content_Type=form)
+    assert (status, json.loads(answer)) == (403, {"error": "This is not offered here."})
+
+
+@pytest.mark.parametrize("path", ["file=http://example.org/", "file=/etc/passwd", "proxy=x"])
+def test_nothing_is_fetched_for_anyone(open_page, path):
+    assert request(open_page(), "GET", f"/gradio_api/{path}")[0] == 403
+
+
+def test_a_text_that_is_too_long_is_refused(ask):
+    verdict, reading = ask("x" * 100_001)
+    assert not verdict or verdict["label"] is None
+    assert Page(reading).text.strip() == (
+        "The text has 100,001 characters: the page reads up to 100,000."
+    )
+
+
+def test_a_request_that_is_too_long_is_not_read(open_page):
+    status, _, _ = request(open_page(), "POST", QUESTION[1], {"data": ["x" * 2_000_000]})
+    assert status == 413
+
+
+def test_the_page_is_open_to_this_machine_alone(open_page, monkeypatch):
+    monkeypatch.delenv("GRADIO_SERVER_NAME", raising=False)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", urlsplit(open_page()).port), timeout=5)
+
+
+def test_gradios_variables_are_obeyed(checkpoint, free_port):
+    """In a process of its own: gradio reads them when it is imported."""
+    environment = {"GRADIO_SERVER_NAME": "127.0.0.2", "GRADIO_SERVER_PORT": str(free_port)}
+    command = [sys.executable, "-m", "sentiment_hf.cli", "demo", "--model", str(checkpoint)]
+    process = subprocess.Popen(
+        command, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout.readline().startswith(f"The page is at http://127.0.0.2:{free_port}/")
+        socket.create_connection(("127.0.0.2", free_port), timeout=5).close()
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_host_that_is_not_here_is_named(run, checkpoint):
+    for host in ("203.0.113.1", "no..host"):
+        result = run("demo", "--model", checkpoint, "--host", host)
+        assert result.exit_code == 2
+        assert result.stderr == f"error: The --host {host!r} is no address of this machine.\n"

@@ -35,7 +35,7 @@ def address(pipe):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     app = build_app(pipe)
-    yield serve(app, port)
+    yield serve(app, port=port)
     app.close(verbose=False)
 
 

@@ -1,0 +1,91 @@
+"""Where a page or a server listens, and which requests it refuses before it reads them."""
+
+import errno
+import re
+import socket
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Any
+
+from sentiment_hf.errors import SentimentError
+
+THIS_MACHINE = "127.0.0.1"
+LOOPBACK_NAMES = ("localhost", THIS_MACHINE, "[::1]")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens at an address of this machine; port 0 is any free one.
+
+    Raises:
+        SentimentError: the host is no address of this machine, or the port cannot be had.
+    """
+    try:
+        # A name such as `localhost` can have two addresses: the one of IPv4 comes first.
+        family, *_, address = min(
+            socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+        )
+    except (OSError, UnicodeError) as error:
+        raise SentimentError(f"The `host` {host!r} is no address of this machine.") from error
+    try:
+        return socket.create_server(address[:2], family=family, backlog=2048)
+    except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise SentimentError(f"The `host` {host!r} is no address of this machine.") from error
+        reason = "is taken" if error.errno == errno.EADDRINUSE else f"is refused: {error.strerror}"
+        raise SentimentError(
+            f"The port {port} {reason}; choose another with `port`.", exit_status=1
+        ) from error
+
+
+def is_loopback(host: str) -> bool:
+    """Whether who listens there can be reached from this machine alone."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+class AccessMiddleware:
+    """Refuses what a page of somebody else makes a browser ask, in one sentence as JSON.
+
+    The page of a stranger can send requests to this machine; the browser names that page in
+    `Origin`. By DNS rebinding it can also give this machine a name of its own and read the
+    answers; the browser then sends that name in `Host`.
+
+    Args:
+        app: the ASGI application that answers what is not refused.
+        host: where it listens; any name is accepted unless that is a loopback address.
+        is_closed: says of a method and a path whether they are refused, too.
+    """
+
+    def __init__(
+        self, app: Any, host: str, is_closed: Callable[[str, str], bool] | None = None
+    ) -> None:
+        names = "|".join(map(re.escape, {*LOOPBACK_NAMES, host}))
+        pattern = names if is_loopback(host) else ".*"
+        self.app = app
+        self.host = re.compile(rf"(?:{pattern})(?::\d+)?", re.IGNORECASE)
+        self.is_closed = is_closed
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        refusal = self._refusal(scope) if scope["type"] in ("http", "websocket") else None
+        if refusal is None:
+            await self.app(scope, receive, send)
+            return
+        from starlette.responses import JSONResponse
+
+        await JSONResponse({"error": refusal}, status_code=403)(scope, receive, send)
+
+    def _refusal(self, scope: Any) -> str | None:
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        host, origin = headers.get(b"host", ""), headers.get(b"origin")
+        if not self.host.fullmatch(host):
+            return (
+                "Only the names localhost and 127.0.0.1 are answered here, unless the start of"
+                " the server names another host."
+            )
+        if origin is not None and origin.partition("://")[2].lower() != host.lower():
+            return "Requests of another page are refused."
+        if self.is_closed and self.is_closed(scope.get("method", "GET"), scope["path"]):
+            return "This is not offered here."
+        return None
