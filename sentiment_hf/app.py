@@ -13,7 +13,13 @@ from sentiment_hf.data.batching import cut
 from sentiment_hf.data.loading import SAMPLE_FOLDER
 from sentiment_hf.data.tokenization import UNK_ID
 from sentiment_hf.errors import SentimentError
-from sentiment_hf.http_access import THIS_MACHINE, AccessMiddleware, listen
+from sentiment_hf.http_access import (
+    MOST_BYTES,
+    MOST_CHARACTERS,
+    THIS_MACHINE,
+    AccessMiddleware,
+    listen,
+)
 from sentiment_hf.pipeline import SentimentPipeline
 from sentiment_hf.reading.explanation import Explanation
 from sentiment_hf.reading.html import STYLE_FILE, TextInspection, render_fragment
@@ -23,9 +29,6 @@ if TYPE_CHECKING:
 
 APP_STYLE_FILE = Path(__file__).parent / "app.css"
 MOST_EXPLAINED_WORDS = 1000
-MOST_CHARACTERS = 100_000
-# JSON takes up to twelve bytes for a character.
-MOST_BYTES = 12 * MOST_CHARACTERS + 10_000
 # All that the page and gradio's client send. Uploads and recordings are not in it.
 QUESTIONS = re.compile(r"/gradio_api/(?:queue/join|call/|run/|api/|cancel|reset)")
 # gradio would fetch an address of the web there for anyone who asks.

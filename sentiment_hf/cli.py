@@ -313,5 +313,20 @@ def demo(model: str | None, host: str | None, port: int | None) -> None:
     launch(model, host, port)
 
 
+@main.command()
+@model_option
+@click.option("--host", metavar="H", help="Address to listen at [default: this machine alone].")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True,
+    help="Port; 0: any free one.",
+)  # fmt: skip
+@backend_option
+def serve(**options: Any) -> None:
+    """Answer HTTP requests: POST /predict, GET /healthz (extra `serve`)."""
+    from sentiment_hf.serving import serve as run
+
+    run(**options)
+
+
 if __name__ == "__main__":
     main()

@@ -1,6 +1,5 @@
 """What the command writes: results on stdout; messages and failures, in one sentence, on stderr."""
 
-import json
 import logging
 import os
 import re
@@ -9,7 +8,7 @@ from typing import Any
 
 import click
 
-from sentiment_hf.errors import UNPRINTABLE, SentimentError, message_and_status, printable
+from sentiment_hf.errors import SentimentError, json_text, message_and_status, printable
 
 
 class CommandGroup(click.Group):
@@ -56,9 +55,8 @@ def print_result(line: str) -> None:
 
 
 def json_line(values: Any) -> str:
-    """One line of JSON, readable where the output can take it, and nothing in it is obeyed."""
-    line = json.dumps(values, ensure_ascii=not _is_utf8(sys.stdout))
-    return UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
+    """One line of JSON, readable where the output can take it."""
+    return json_text(values, ascii_only=not _is_utf8(sys.stdout))
 
 
 def _is_utf8(stream: Any) -> bool:

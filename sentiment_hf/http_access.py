@@ -10,6 +10,8 @@ from typing import Any
 from sentiment_hf.errors import SentimentError
 
 THIS_MACHINE = "127.0.0.1"
+MOST_BYTES = 1_000_000
+MOST_CHARACTERS = 100_000
 LOOPBACK_NAMES = ("localhost", THIS_MACHINE, "[::1]")
 
 
