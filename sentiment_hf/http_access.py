@@ -83,8 +83,7 @@ class AccessMiddleware:
         host, origin = headers.get(b"host", ""), headers.get(b"origin")
         if not self.host.fullmatch(host):
             return (
-                "Only the names localhost and 127.0.0.1 are answered here, unless the start of"
-                " the server names another host."
+                "This name is not answered here: ask localhost or 127.0.0.1, or start with --host."
             )
         if origin is not None and origin.partition("://")[2].lower() != host.lower():
             return "Requests of another page are refused."
