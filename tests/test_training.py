@@ -8,6 +8,8 @@ import re
 import numpy as np
 import pytest
 import torch
+from conftest import SENTENCES
+from datasets import ClassLabel, Dataset, Features, Value
 from torch import nn
 
 from sentiment_hf import SentimentError, SentimentPipeline, __version__, train
@@ -15,7 +17,10 @@ from sentiment_hf.model import device
 from sentiment_hf.training import language_model
 from sentiment_hf.training.language_model import LanguageModel, guess_words
 from sentiment_hf.training.loop import TrainerSettings, learning_rate_share
+from sentiment_hf.training.rows import LabelledRows, TrainingRows
+from sentiment_hf.training.run import start_accelerator
 from sentiment_hf.training.train import balanced_weights, classification_loss
+from sentiment_hf.training.validation import Validation
 
 SMALL = {"epochs": 1, "batch_size": 64, "max_length": 30, "show_progress": False}
 FILES = {
@@ -86,7 +91,8 @@ def test_training_json_tells_what_was_done_with_what_and_for_how_long(easy):
     steps = 180 // 16 + 1
     for number, entry in enumerate(record["history"], start=1):
         assert (entry["epoch"], entry["step"]) == (number, number * steps)
-        assert {"train_loss", "validation_accuracy", "validation_loss"} <= set(entry)
+        figures = {"validation_accuracy", "validation_loss", "validation_calibrated_loss"}
+        assert {"train_loss", *figures} <= set(entry)
     best = max(entry["validation_accuracy"] for entry in record["history"])
     assert record["validation_accuracy"] == pytest.approx(best, abs=0.051)
 
@@ -299,6 +305,28 @@ def test_it_stops_after_as_many_epochs_without_a_better_one_as_it_has_patience(
     settings = {"epochs": 6, "patience": patience}
     history = fit(make_network(), classification_loss(), make_batches(), validate, **settings)
     assert len(history) == epochs
+
+
+@pytest.mark.parametrize("labels", [2, 3])
+def test_confidence_alone_does_not_change_the_score_of_an_epoch(make_pipeline, labels):
+    pipe = make_pipeline(id2label={i: f"label {i}" for i in range(labels)})
+    classes = pipe.probabilities(SENTENCES).argmax(dim=-1).tolist() * 5
+    classes[::4] = [(label + 1) % labels for label in classes[::4]]  # Not all right.
+    kind = Features({"text": Value("string"), "label": ClassLabel(names=pipe.label_names)})
+    held_out = Dataset.from_dict({"text": SENTENCES * 5, "label": classes}, kind)
+    rows = TrainingRows([LabelledRows("films", held_out, held_out, {})], pipe.config.id2label)
+    validation = Validation(rows, pipe.tokenizer, labels)
+    validate = validation.validator(start_accelerator("cpu", "float32"), "loss")
+    scores, losses = [], []
+    for factor in (10.0, 3.0):
+        with torch.no_grad():
+            pipe.network.linear.weight *= factor
+            pipe.network.linear.bias *= factor
+        score, figures = validate(pipe.network)
+        scores.append(score)
+        losses.append(figures["loss"])
+    assert scores[0] == pytest.approx(scores[1], rel=1e-4)
+    assert abs(losses[1] - losses[0]) > 0.01
 
 
 @pytest.mark.parametrize("where", ["loss", "validation"])

@@ -31,7 +31,7 @@ class Validation:
         }
 
     def validator(self, accelerator: Accelerator, choose_by: str) -> Validate:
-        """For the trainer; of the loss, less is better."""
+        """For the trainer; of the loss at an epoch's own best temperature, less is better."""
 
         def validate(model: nn.Module) -> tuple[float, dict[str, float]]:
             assert isinstance(model, LSTMClassifier)
@@ -40,26 +40,28 @@ class Validation:
             figures = {
                 **self._accuracies(model, logits),
                 "loss": float(model.loss(logits, self.targets)),
+                "calibrated_loss": self._best_temperature(model, logits)[1],
             }
-            score = figures["accuracy"] if choose_by == "accuracy" else -figures["loss"]
+            score = figures["accuracy"] if choose_by == "accuracy" else -figures["calibrated_loss"]
             return score, figures
 
         return validate
 
     def calibrate(self, network: LSTMClassifier) -> dict[str, float]:
-        """Fits the temperature on the weights as they will be saved; gives the accuracies.
-
-        The temperature is the one with the smallest loss (Guo et al. 2017, arXiv:1706.04599).
-        """
+        """Fits the temperature on the weights as they will be saved; gives the accuracies."""
         if network.config.dtype == "float16":
             network.half().float()
         logits = predict_logits(network, self.rows)
-        candidates = np.geomspace(0.1, 10, 401)
-        losses = [float(network.loss(logits / float(t), self.targets)) for t in candidates]
-        temperature = round(float(candidates[int(np.argmin(losses))]), 4)
-        network.config = replace(network.config, temperature=temperature)
+        temperature, _ = self._best_temperature(network, logits)
+        network.config = replace(network.config, temperature=round(temperature, 4))
         accuracies = self._accuracies(network, logits)
         return {f"validation_{name}": value for name, value in accuracies.items()}
+
+    def _best_temperature(self, network: LSTMClassifier, logits: Tensor) -> tuple[float, float]:
+        """The temperature with the smallest loss (Guo et al. 2017, arXiv:1706.04599), and this."""
+        candidates = np.geomspace(0.1, 10, 401).tolist()
+        losses = [float(network.loss(logits / t, self.targets)) for t in candidates]
+        return min(zip(candidates, losses, strict=True), key=lambda pair: pair[1])
 
     def _accuracies(self, network: LSTMClassifier, logits: Tensor) -> dict[str, float]:
         """Of all rows and, where there are several data sets, of each one's."""
