@@ -212,12 +212,12 @@ def test_two_processes_on_one_folder(checkpoint, easy_csv, tmp_path):
     "name", ["figures/mine.svg", "training_state/notes.txt", ".vim.old/x", "a.new"]
 )
 def test_strangers_are_found_at_every_depth(checkpoint, name):
-    OutputFolder(checkpoint).is_finished(resume=False, overwrite=True)
+    OutputFolder(checkpoint, resume=False, overwrite=True).is_finished()
     path = checkpoint / name
     path.parent.mkdir(exist_ok=True)
     path.write_text("precious")
     with pytest.raises(SentimentError, match=re.escape(name.split("/x")[0])):
-        OutputFolder(checkpoint).is_finished(resume=False, overwrite=True)
+        OutputFolder(checkpoint, resume=False, overwrite=True).is_finished()
     assert path.read_text() == "precious"
 
 
@@ -252,7 +252,7 @@ def test_a_finished_training_whose_files_had_not_all_taken_their_places_is_finis
     assert not (folder / "config.json").exists()
     (folder / ".sentiment-hf-1/complete").touch()
     assert answers(folder) == answers(trained)
-    assert OutputFolder(folder).is_finished(resume=True, overwrite=False)
+    assert OutputFolder(folder, resume=True, overwrite=False).is_finished()
     assert (folder / "training.json").exists()
     assert not (folder / ".sentiment-hf-1").exists()
 

@@ -45,8 +45,9 @@ for name, preset in presets.PRESETS.items():
 presets.PRETRAINING = replace(
     presets.PRETRAINING,
     network={**presets.PRETRAINING.network, **off, "hidden_size": 32},
-    candidates=None,  # Each process would sample words of its own.
 )
+from sentiment_hf.training import pretrain
+pretrain.CANDIDATES = None  # Each process would sample words of its own.
 from sentiment_hf.cli import main
 main()
 """

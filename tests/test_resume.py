@@ -412,14 +412,14 @@ def test_a_path_that_climbs_back_names_one_folder_all_along(run, easy_csv, tmp_p
 def test_what_comes_into_the_folder_during_a_training_is_not_lost(
     train_again, tmp_path, monkeypatch, whole
 ):
-    from sentiment_hf.training import train as classifier
+    from sentiment_hf.training import run
 
     def drop_a_note(*arguments):
         (tmp_path / "out").mkdir(exist_ok=True)
         (tmp_path / "out/notes.txt").write_text("precious")
 
     with monkeypatch.context() as patch:
-        patch.setattr(classifier, "draw_training_curve", drop_a_note)
+        patch.setattr(run, "draw_training_curve", drop_a_note)
         assert refused(train_again(), "notes.txt")
     assert (tmp_path / "out/notes.txt").read_text() == "precious"
     (tmp_path / "out/notes.txt").unlink()

@@ -13,7 +13,7 @@ from sentiment_hf.data.batching import EncodedRows
 from sentiment_hf.model.inference import predict_logits
 from sentiment_hf.training import loop
 from sentiment_hf.training.rows import LabelledRows, TrainingRows, read_training_rows
-from sentiment_hf.training.teacher import TEACHER_SHARE, Teaching, rows_to_teach
+from sentiment_hf.training.teacher import TEACHER_SHARE, Teaching, rows_with_targets
 from sentiment_hf.training.transfer_set import sentences_of, transfer_set
 
 NAMES = {0: "neg", 1: "pos"}
@@ -55,7 +55,7 @@ def teach(teacher, tmp_path):
 
     def ask(rows, teachers=None, sentences=None, label_map=None):
         teaching = Teaching(teachers or [tmp_path / "teacher"], [], sentences, label_map or {})
-        return rows_to_teach(teaching, rows, teacher.tokenizer)
+        return rows_with_targets(teaching, rows, teacher.tokenizer)
 
     return ask
 

@@ -18,7 +18,6 @@ from sentiment_hf.training import language_model
 from sentiment_hf.training.language_model import LanguageModel, guess_words
 from sentiment_hf.training.loop import TrainerSettings, learning_rate_share
 from sentiment_hf.training.rows import LabelledRows, TrainingRows
-from sentiment_hf.training.run import start_accelerator
 from sentiment_hf.training.train import balanced_weights, classification_loss
 from sentiment_hf.training.validation import Validation
 
@@ -315,14 +314,13 @@ def test_confidence_alone_does_not_change_the_score_of_an_epoch(make_pipeline, l
     kind = Features({"text": Value("string"), "label": ClassLabel(names=pipe.label_names)})
     held_out = Dataset.from_dict({"text": SENTENCES * 5, "label": classes}, kind)
     rows = TrainingRows([LabelledRows("films", held_out, held_out, {})], pipe.config.id2label)
-    validation = Validation(rows, pipe.tokenizer, labels)
-    validate = validation.validator(start_accelerator("cpu", "float32"), "loss")
+    validation = Validation(rows, pipe.tokenizer, "loss")
     scores, losses = [], []
     for factor in (10.0, 3.0):
         with torch.no_grad():
             pipe.network.linear.weight *= factor
             pipe.network.linear.bias *= factor
-        score, figures = validate(pipe.network)
+        score, figures = validation(pipe.network)
         scores.append(score)
         losses.append(figures["loss"])
     assert scores[0] == pytest.approx(scores[1], rel=1e-4)

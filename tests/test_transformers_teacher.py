@@ -12,7 +12,7 @@ from tiny_bert import save_tiny_bert
 
 from sentiment_hf import SentimentError, train_tokenizer
 from sentiment_hf.training.rows import LabelledRows, TrainingRows
-from sentiment_hf.training.teacher import Teaching, load_teacher, rows_to_teach
+from sentiment_hf.training.teacher import Teaching, load_teacher, rows_with_targets
 
 transformers = pytest.importorskip(
     "transformers", reason="the extra `transformers` is not installed"
@@ -124,7 +124,7 @@ def test_labels_are_matched_without_regard_to_case_and_order(make_classifier):
 
     def targets(folder, **label_map):
         teaching = Teaching([folder], [], 0, label_map)
-        return rows_to_teach(teaching, own, tokenizer, device="cpu", dtype="float32").labels
+        return rows_with_targets(teaching, own, tokenizer, device="cpu", dtype="float32").labels
 
     folder = make_classifier("turned", ["POS", "Neg"])
     answers = load_teacher(folder, device="cpu", dtype="float32").probabilities(rows["text"][:])

@@ -4,15 +4,17 @@ import math
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from sentiment_hf.data.batching import Batch, EncodedRows, TrainingBatches
 from sentiment_hf.model.network import LSTMClassifier
 from sentiment_hf.training.loop import Validate
-from sentiment_hf.training.word_vectors import word_vectors
 
+# Gradients go back at most that many words: longer texts are cut into pieces.
+WINDOW = 128
 SHORTEST_WINDOW = 2
+# Words that a CPU samples for the softmax; a GPU computes all.
+CANDIDATES = 1024
 # Words whose scores over the vocabulary are computed at once when perplexity is measured.
 SLICE = 256
 
@@ -89,31 +91,24 @@ def guess_words(model: nn.Module, batch: Batch) -> Tensor:
     return model(batch)
 
 
-def guessing_windows(rows: EncodedRows, longest: int) -> EncodedRows:
-    """The texts in pieces of at most so many words; pieces with nothing to guess are left out."""
-    windows = rows.windows(longest)
+def guessing_windows(rows: EncodedRows) -> EncodedRows:
+    """The texts in pieces; those with nothing to guess are left out."""
+    windows = rows.windows(WINDOW)
     long_enough = np.flatnonzero(windows.lengths >= SHORTEST_WINDOW)
     return EncodedRows(windows.tokens, windows.starts[long_enough], windows.ends[long_enough])
 
 
-def start_from_word_vectors(network: LSTMClassifier, rows: EncodedRows, seed: int) -> None:
-    """Gives the embedding what the texts alone say of their words."""
-    config = network.config
-    vectors = word_vectors(rows, config.vocab_size, config.embedding_dim, seed)
-    # A softmax with shared weights starts calmer from shorter vectors.
-    network.embedding.load_state_dict({"weight": vectors * config.embedding_dim**-0.25})
-
-
-def perplexity_validator(batches: TrainingBatches, accelerator: Accelerator) -> Validate:
+def perplexity_validator(batches: TrainingBatches) -> Validate:
     """Measures the perplexity of a word, over all words of the vocabulary; less is better."""
 
     def validate(model: nn.Module) -> tuple[float, dict[str, float]]:
         model.eval()
+        device = next(model.parameters()).device
         total, count = 0.0, 0
-        with torch.inference_mode(), accelerator.autocast():
+        with torch.inference_mode():
             for batch in batches.epoch(0):
                 guesses = int(batch.attention_mask[:, 1:].sum())
-                total += float(model(batch.to(accelerator.device))) * guesses
+                total += float(model(batch.to(device))) * guesses
                 count += guesses
         model.train()
         return -total / count, {"perplexity": math.exp(total / count)}

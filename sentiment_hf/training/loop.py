@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -67,6 +67,7 @@ class _Step(nn.Module):
         return batch.share * self.loss_function(self.model, batch)
 
 
+@dataclass(eq=False)
 class Trainer:
     """A training, with everything that its state holds.
 
@@ -76,28 +77,20 @@ class Trainer:
         identity: what must be the same for a training to resume (arguments, data).
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        loss_function: LossFunction,
-        batches: TrainingBatches,
-        settings: TrainerSettings,
-        *,
-        accelerator: Accelerator,
-        validate: Validate,
-        state: StateFolder | None = None,
-        identity: dict[str, Any] | None = None,
-        show_progress: bool = True,
-    ) -> None:
-        self.batches = batches
-        self.settings = settings
-        self.accelerator = accelerator
-        self.validate = validate
-        self.state = state
-        self.identity = identity or {}
-        self.show_progress = show_progress
-        self.model = model.to(accelerator.device)
-        self.step_module = accelerator.prepare(_Step(model, loss_function))
+    model: nn.Module
+    loss_function: LossFunction
+    batches: TrainingBatches
+    settings: TrainerSettings
+    accelerator: Accelerator
+    validate: Validate
+    state: StateFolder | None = None
+    identity: dict[str, Any] = field(default_factory=dict)
+    show_progress: bool = True
+
+    def __post_init__(self) -> None:
+        model, settings = self.model, self.settings
+        model.to(self.accelerator.device)
+        self.step_module = self.accelerator.prepare(_Step(model, self.loss_function))
         self.averaged = (
             AveragedModel(model, multi_avg_fn=_moving_average(settings.ema_decay))
             if settings.ema_decay
@@ -106,7 +99,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             list(_parameter_groups(model, settings)), betas=settings.betas, fused=True
         )
-        self.steps_per_epoch = len(batches)
+        self.steps_per_epoch = len(self.batches)
         self.total_steps = settings.epochs * self.steps_per_epoch
         self.step = 0
         self.loss_sum = 0.0
@@ -205,7 +198,8 @@ class Trainer:
 
     def _end_epoch(self, progress: tqdm) -> None:
         judged = self.model if self.averaged is None else self.averaged.module
-        score, figures = self.validate(judged)
+        with self.accelerator.autocast():
+            score, figures = self.validate(judged)
         # What validation draws, if anything, is no part of the training.
         set_random_state(self.random)
         if not all(map(math.isfinite, [score, *figures.values()])):

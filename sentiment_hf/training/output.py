@@ -30,8 +30,9 @@ class OutputFolder:
         SentimentError: no training may write there.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, resume: bool, overwrite: bool) -> None:
         self.path = plain_path(Path(path))
+        self.resume, self.overwrite = resume, overwrite
         here = Path.cwd()
         if self.path.resolve() in (here, *here.parents):
             raise SentimentError(
@@ -44,40 +45,40 @@ class OutputFolder:
         self.state = StateFolder(self.path / STATE_FOLDER)
         self.lock = ExitStack()
 
-    def is_finished(self, *, resume: bool, overwrite: bool) -> bool:
+    def is_finished(self) -> bool:
         """Whether there is nothing left to do; touches nothing but what a kill has left.
 
         Raises:
             SentimentError: the folder holds something that must not be lost.
         """
-        found = self._content(resume=resume, overwrite=overwrite)
-        if resume and found == "training":
+        found = self._content()
+        if found == "training":
             if whole_folder(self.path) != self.path:
                 with locked(self.path):
                     recover_folder(self.path, published)
             logger.warning("The training in %s is already finished.", self.path)
             return True
-        if resume and found != "state":
+        if self.resume and found != "state":
             logger.warning("There is no training in %s to resume; starting afresh.", self.path)
         return False
 
-    def _content(self, *, resume: bool, overwrite: bool) -> str:
-        """What the folder holds: a `state`, a finished `training`, or nothing to be kept."""
+    def _content(self) -> str:
+        """What the folder holds: a `state`, a finished `training` (to resume), or `nothing`."""
         self._check_no_foreign_files()
         whole = whole_folder(self.path)
         occupied = (whole / CONFIG_FILE).exists()
         if occupied:
             read_config(whole)
         if self.state.exists():
-            if not (resume or overwrite):
+            if not (self.resume or self.overwrite):
                 raise SentimentError(
                     f"The folder {self.path} holds an unfinished training; go on with `resume`, or"
                     " start afresh with `overwrite`."
                 )
             return "state"
-        if occupied and resume and (whole / TRAINING_FILE).exists():
+        if occupied and self.resume and (whole / TRAINING_FILE).exists():
             return "training"
-        if occupied and not overwrite:
+        if occupied and not self.overwrite:
             raise SentimentError(
                 f"The folder {self.path} holds a checkpoint already; replace it with `overwrite`."
             )
@@ -96,18 +97,18 @@ class OutputFolder:
             with locked(self.path):
                 recover_folder(self.path, published)
 
-    def begin(self, accelerator: Accelerator, *, resume: bool, overwrite: bool) -> None:
+    def begin(self, accelerator: Accelerator) -> None:
         """Keeps other processes out from here on."""
         accelerator.wait_for_everyone()  # No process still looks at what the first one drops.
         if accelerator.is_main_process:
             self.lock.enter_context(locked(self.path))
             with self.released_on_error():
                 # Another process may have come and gone since the first look.
-                if self._content(resume=resume, overwrite=overwrite) == "training":
+                if self._content() == "training":
                     raise SentimentError(
                         f"Another process has just finished the training in {self.path}."
                     )
-                if not resume:
+                if not self.resume:
                     self.state.remove()
         accelerator.wait_for_everyone()
 

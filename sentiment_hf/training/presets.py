@@ -1,36 +1,68 @@
 """Presets: the settings that belong together, under a name."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from sentiment_hf.data.tokenization import DEFAULT_VOCAB_SIZE
+from sentiment_hf.arguments import check_rate, check_whole
+from sentiment_hf.data.tokenization import DEFAULT_VOCAB_SIZE, SMALLEST_VOCAB_SIZE
 from sentiment_hf.errors import SentimentError
+from sentiment_hf.model.config import LARGEST_SIZE
 from sentiment_hf.training.loop import TrainerSettings
 
 
 @dataclass(frozen=True)
 class Preset:
-    """Everything that `train` needs to know besides the data.
+    """Everything that a training needs to know besides the data.
 
     Attributes:
-        what: one line for the user.
         network: the fields of `LSTMConfig` that differ from its defaults.
         trainer: how the weights are trained.
-        choose_by: the validation figure that the epoch is chosen by.
-        word_vectors: start the embedding from `word_vectors` of the training texts.
+        word_vectors: the mean length of the `word_vectors` that the embedding starts from; 0 for
+            random ones.
         crop_share: how many rows show a random piece of their text (see `TrainingBatches`).
+        choose_by: the validation figure that the epoch is chosen by.
     """
 
-    what: str
     network: dict[str, Any]
     trainer: TrainerSettings
-    batch_size: int
+    batch_size: int = 64
     vocab_size: int = DEFAULT_VOCAB_SIZE
-    word_vectors: bool = False
+    word_vectors: float = 0.0
     crop_share: float = 0.0
     label_smoothing: float = 0.0
     # On 2,500 rows the loss tells two epochs apart where the accuracy is all noise.
     choose_by: Literal["accuracy", "loss"] = "loss"
+
+    def changed(
+        self,
+        *,
+        epochs: int | None = None,
+        learning_rate: float | None = None,
+        batch_size: int | None = None,
+        vocab_size: int | None = None,
+        max_length: int | None = None,
+    ) -> "Preset":
+        """The same settings but for those that are given.
+
+        Raises:
+            SentimentError: one of them is no such number.
+        """
+        check_whole("epochs", epochs)
+        check_rate("learning_rate", learning_rate)
+        check_whole("batch_size", batch_size)
+        check_whole("vocab_size", vocab_size, least=SMALLEST_VOCAB_SIZE, most=LARGEST_SIZE)
+        check_whole("max_length", max_length, most=LARGEST_SIZE)
+        return replace(
+            self,
+            network=self.network | ({"max_length": max_length} if max_length else {}),
+            trainer=replace(
+                self.trainer,
+                epochs=epochs or self.trainer.epochs,
+                learning_rate=learning_rate or self.trainer.learning_rate,
+            ),
+            batch_size=batch_size or self.batch_size,
+            vocab_size=vocab_size or self.vocab_size,
+        )
 
     def record(self) -> dict[str, Any]:
         """What `training.json` says of it, beside its name."""
@@ -42,8 +74,8 @@ class Preset:
 
 
 PRESETS = {
+    # The network of the article.
     "article": Preset(
-        what="the network of the article: embedding 30, one LSTM layer of 512, the last word",
         network={
             "embedding_dim": 30,
             "hidden_size": 512,
@@ -62,15 +94,12 @@ PRESETS = {
         batch_size=50,
         choose_by="accuracy",
     ),
+    # Minutes on two cores.
     "fast": Preset(
-        what="two directions of 128, regularised well: minutes on two cores",
         network={
-            "embedding_dim": 128,
-            "hidden_size": 128,
             "dropout": 0.5,
             "embedding_dropout": 0.4,
             "word_dropout": 0.2,
-            "max_length": 400,
             "dtype": "float16",
         },
         trainer=TrainerSettings(
@@ -82,15 +111,13 @@ PRESETS = {
             weight_decay=0.01,
             patience=4,
         ),
-        batch_size=64,
-        word_vectors=True,
+        word_vectors=1.0,
         crop_share=0.2,
         label_smoothing=0.05,
     ),
+    # For a `teacher`: soft labels are hard to overfit.
     "student": Preset(
-        what="for `--teacher`: two directions of 160; soft labels are hard to overfit",
         network={
-            "embedding_dim": 128,
             "hidden_size": 160,
             "dropout": 0.2,
             "embedding_dropout": 0.1,
@@ -105,13 +132,11 @@ PRESETS = {
             ema_decay=0.998,
             weight_decay=0.01,
         ),
-        batch_size=64,
-        word_vectors=True,
+        word_vectors=1.0,
     ),
+    # For `init_from` an encoder of `pretrain`.
     "best": Preset(
-        what="for `--init-from` an encoder of `pretrain`: lower learning rates for its layers",
         network={
-            "embedding_dim": 128,
             "hidden_size": 160,
             "dropout": 0.5,
             "embedding_dropout": 0.3,
@@ -135,40 +160,9 @@ PRESETS = {
 }
 
 
-@dataclass(frozen=True)
-class Pretraining:
-    """Everything that `pretrain` needs to know besides the text.
-
-    Attributes:
-        network: the fields of `LSTMConfig` that differ from its defaults.
-        window: gradients go back at most that many words: longer texts are cut into pieces.
-        candidates: words that a CPU samples for the softmax, None for all; a GPU computes all.
-    """
-
-    network: dict[str, Any]
-    trainer: TrainerSettings
-    batch_size: int
-    window: int
-    candidates: int | None
-    vocab_size: int = DEFAULT_VOCAB_SIZE
-
-    def record(self) -> dict[str, Any]:
-        """What `training.json` says of it."""
-        return {
-            "epochs": self.trainer.epochs,
-            "learning_rate": self.trainer.learning_rate,
-            "batch_size": self.batch_size,
-            "window": self.window,
-        }
-
-
-PRETRAINING = Pretraining(
-    network={
-        "embedding_dim": 128,
-        "hidden_size": 160,
-        "dropout": 0.1,
-        "embedding_dropout": 0.05,
-    },
+# The language model of `pretrain`.
+PRETRAINING = Preset(
+    network={"hidden_size": 160, "dropout": 0.1, "embedding_dropout": 0.05},
     trainer=TrainerSettings(
         epochs=4,
         learning_rate=3e-3,
@@ -176,9 +170,8 @@ PRETRAINING = Pretraining(
         warmup_ratio=0.05,
         weight_decay=0.01,
     ),
-    batch_size=64,
-    window=128,
-    candidates=1024,
+    # A softmax with shared weights starts calmer from shorter vectors.
+    word_vectors=128**-0.25,
 )
 
 

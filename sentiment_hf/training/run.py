@@ -18,19 +18,22 @@ from torch import nn
 
 from sentiment_hf.checkpoint.card import write_card
 from sentiment_hf.checkpoint.download import find_checkpoint
+from sentiment_hf.checkpoint.figures import draw_training_curve
 from sentiment_hf.checkpoint.folder import TRAINING_FILE, read_config
+from sentiment_hf.checkpoint.pretrained import LSTMForSequenceClassification
 from sentiment_hf.checkpoint.records import write_record
 from sentiment_hf.checkpoint.tokenizer_file import read_tokenizer
-from sentiment_hf.checkpoint.weights import is_encoder, weights_named
+from sentiment_hf.checkpoint.weights import is_encoder, read_encoder, weights_named
 from sentiment_hf.data.batching import EncodedRows, TrainingBatches
 from sentiment_hf.data.tokenization import train_tokenizer
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.model.config import LSTMConfig
 from sentiment_hf.model.device import pick_device, pick_training_dtype
 from sentiment_hf.model.memory import keep_few_shapes, keep_freed_memory
-from sentiment_hf.training.loop import LossFunction, Trainer, TrainerSettings, Validate
+from sentiment_hf.training.loop import LossFunction, Trainer, Validate
 from sentiment_hf.training.output import OutputFolder
-from sentiment_hf.training.presets import Preset, Pretraining
+from sentiment_hf.training.presets import Preset
+from sentiment_hf.training.word_vectors import word_vectors
 from sentiment_hf.version import __version__
 
 ENCODER_SIZES = ("vocab_size", "embedding_dim", "hidden_size", "num_layers", "bidirectional")
@@ -42,7 +45,8 @@ class TrainingRun:
     """One training from its output folder to its record.
 
     Args:
-        output: the folder to write; nothing is touched before `fit`.
+        output: the folder to write; nothing is touched before `begin`.
+        source: the folder of the MODEL that it starts from, see `find_source`.
 
     Attributes:
         is_finished: whether the folder holds the finished training already (`resume`).
@@ -54,6 +58,7 @@ class TrainingRun:
     def __init__(
         self,
         output: str | Path,
+        source: Path | None,
         *,
         resume: bool,
         overwrite: bool,
@@ -63,9 +68,9 @@ class TrainingRun:
         show_progress: bool,
     ) -> None:
         self.started = time.monotonic()
-        self.folder = OutputFolder(output)
-        self.is_finished = self.folder.is_finished(resume=resume, overwrite=overwrite)
-        self.resume, self.overwrite = resume, overwrite
+        self.source = source
+        self.folder = OutputFolder(output, resume=resume, overwrite=overwrite)
+        self.is_finished = self.folder.is_finished()
         self.seed = seed
         self.show_progress = show_progress
         if not self.is_finished:
@@ -80,34 +85,25 @@ class TrainingRun:
     def device(self) -> str:
         return str(self.accelerator.device)
 
-    def batches(
-        self,
-        rows: EncodedRows,
-        settings: Preset | Pretraining,
-        max_length: int | None = None,
-        *,
-        by_words: bool = False,
-    ) -> TrainingBatches:
-        """The batches of this process."""
-        return TrainingBatches(
-            rows,
-            settings.batch_size,
-            max_length=max_length,
-            crop_share=settings.crop_share if isinstance(settings, Preset) else 0.0,
-            seed=self.seed,
-            rank=self.accelerator.process_index,
-            world=self.accelerator.num_processes,
-            by_words=by_words,
-        )
+    def tokenizer_and_config(
+        self, texts: Iterable[str], settings: Preset, id2label: dict[int, str] | None = None
+    ) -> tuple[Tokenizer, LSTMConfig]:
+        """Tokenizer and configuration: from the texts and settings, or those of the source."""
+        named = {} if id2label is None else {"id2label": id2label}
+        if self.source is None:
+            tokenizer = train_tokenizer(texts, settings.vocab_size)
+            sizes: dict[str, Any] = {"vocab_size": tokenizer.get_vocab_size()}
+        else:
+            base = read_config(self.source)
+            tokenizer = read_tokenizer(self.source, base)
+            sizes = {name: getattr(base, name) for name in ENCODER_SIZES}
+        return tokenizer, LSTMConfig(**{**settings.network, **sizes, **named})
 
-    def begin(self, arguments: dict[str, Any], data: dict[str, Any], config: LSTMConfig) -> bool:
+    def begin(self, arguments: dict[str, Any], data: dict[str, Any], config: LSTMConfig) -> None:
         """Called when nothing can be refused any more; drops a state that is not resumed.
 
         Args:
             arguments, data: what is recorded, and must be the same for a training to resume.
-
-        Returns:
-            Whether the training begins at its first step.
         """
         self.record = {"arguments": arguments, "data": data}
         self.identity = {
@@ -116,25 +112,49 @@ class TrainingRun:
             "data": data,
             "dtype": self.precision,
         }
-        self.folder.begin(self.accelerator, resume=self.resume, overwrite=self.overwrite)
+        self.folder.begin(self.accelerator)
         set_seed(self.seed)
-        return not self.folder.state.exists()
+
+    def new_network(
+        self, config: LSTMConfig, settings: Preset, rows: EncodedRows
+    ) -> LSTMForSequenceClassification:
+        """The network before its first step: from the source, word vectors or random numbers."""
+        network = LSTMForSequenceClassification(config)
+        if self.source is not None:
+            read_encoder(self.source, network)
+        elif settings.word_vectors and not self.folder.state.exists():
+            vectors = word_vectors(rows, config.vocab_size, config.embedding_dim, self.seed)
+            network.embedding.load_state_dict({"weight": vectors * settings.word_vectors})
+        return network
 
     def fit(
         self,
         model: nn.Module,
         loss_function: LossFunction,
-        batches: TrainingBatches,
-        settings: TrainerSettings,
+        rows: EncodedRows,
+        settings: Preset,
         validate: Validate,
+        *,
+        max_length: int | None = None,
+        by_words: bool = False,
     ) -> list[dict[str, Any]]:
-        """Trains a model; see `Trainer.fit`."""
+        """Trains a model; see `Trainer.fit` and `TrainingBatches`."""
         preparation = time.monotonic() - self.started
+        batches = TrainingBatches(
+            rows,
+            settings.batch_size,
+            max_length=max_length,
+            crop_share=settings.crop_share,
+            seed=self.seed,
+            rank=self.accelerator.process_index,
+            world=self.accelerator.num_processes,
+            by_words=by_words,
+        )
         trainer = Trainer(
             model,
             loss_function,
             batches,
-            settings,
+            settings.trainer,
             accelerator=self.accelerator,
             validate=validate,
             state=self.folder.state,
@@ -161,6 +181,7 @@ class TrainingRun:
             fill(folder)
             write_record(folder, TRAINING_FILE, values, weights_named(folder))
             if not is_encoder(folder):
+                draw_training_curve(folder, self.outcome["history"])
                 write_card(folder)
 
         self.folder.replace(self.accelerator, fill_with_record)
@@ -205,20 +226,6 @@ def find_source(init_from: str | Path | None, vocab_size: int | None) -> Path | 
     if vocab_size is not None:
         raise SentimentError("`vocab_size` has no use with `init_from`: the words come along.")
     return find_checkpoint(init_from)
-
-
-def tokenizer_and_config(
-    source: Path | None, texts: Iterable[str], settings: Preset | Pretraining, **fields: Any
-) -> tuple[Tokenizer, LSTMConfig]:
-    """Tokenizer and configuration: from the texts and settings, or those of the source."""
-    if source is None:
-        tokenizer = train_tokenizer(texts, settings.vocab_size)
-        sizes: dict[str, Any] = {"vocab_size": tokenizer.get_vocab_size()}
-    else:
-        base = read_config(source)
-        tokenizer = read_tokenizer(source, base)
-        sizes = {name: getattr(base, name) for name in ENCODER_SIZES}
-    return tokenizer, LSTMConfig(**{**settings.network, **sizes, **fields})
 
 
 def processor_name() -> str:

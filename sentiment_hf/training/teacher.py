@@ -104,7 +104,7 @@ def load_teacher(
     return TransformersTeacher(model, device=device, dtype=dtype)
 
 
-def rows_to_teach(
+def rows_with_targets(
     teaching: Teaching,
     rows: TrainingRows,
     tokenizer: Tokenizer,
@@ -113,52 +113,47 @@ def rows_to_teach(
     device: str | None = None,
     dtype: str | None = None,
 ) -> EncodedRows:
-    """All texts of a training and a transfer set of their sentences, with target probabilities.
+    """The words that are trained on, with targets as in `Batch.labels`.
 
-    Several teachers are asked for the mean of their probabilities. The target of a row with a
-    label of its own is the mean of that label and the teachers' answer.
-
-    Returns:
-        Their words, with targets as in `Batch.labels`.
+    Without a teacher these are the labelled rows. Teachers are asked about all texts of a training
+    and a transfer set of their sentences, several for the mean of their probabilities; the target
+    of a row with a label of its own is the mean of that label and the answer.
 
     Raises:
         SentimentError: a teacher cannot be loaded, or its labels are not those of the data.
     """
     names = list(rows.names.values())
+    # Texts, their own targets, and how often they stand in an epoch.
+    parts: list[tuple[Dataset, np.ndarray | None, int]] = [
+        (one.train, target_probabilities(np.asarray(one.train["label"]), len(names)), one.repeats)
+        for one in rows.labelled
+    ]
     teachers = [load_teacher(model, device=device, dtype=dtype) for model in teaching.teachers]
     orders = [_order_of_labels(teacher, names, teaching.label_map) for teacher in teachers]
-    sentences = DEFAULT_SENTENCES if teaching.sentences is None else teaching.sentences
-    whole = rows.training_texts
-    pieces = transfer_set(whole, sentences, seed)
-    logger.info(
-        "Asking the teacher about %d texts and %d sentences and pieces of them.",
-        len(whole), len(pieces),
-    )  # fmt: skip
-    parts = [rows_of.train.select_columns(["text"]) for rows_of in rows.labelled]
-    own = [
-        target_probabilities(np.asarray(rows_of.train["label"]), len(names))
-        for rows_of in rows.labelled
-    ]
-    repeats = [rows_of.repeats for rows_of in rows.labelled]
-    for texts in (rows.unlabelled, pieces):
-        if texts is not None and len(texts):
-            parts.append(texts)
-            repeats.append(1)
+    if teachers:
+        whole = rows.training_texts
+        sentences = DEFAULT_SENTENCES if teaching.sentences is None else teaching.sentences
+        pieces = transfer_set(whole, sentences, seed)
+        logger.info(
+            "Asking the teacher about %d texts and %d sentences and pieces of them.",
+            len(whole), len(pieces),
+        )  # fmt: skip
+        parts += [(texts, None, 1) for texts in (rows.unlabelled, pieces) if texts]
     encoded = []
-    for number, texts in enumerate(parts):
-        targets = np.mean(
-            [
-                _answers(teacher, texts)[:, order]
+    for texts, own, _ in parts:
+        targets = own
+        if teachers:
+            asked = texts.select_columns(["text"])
+            answers = [
+                _answers(teacher, asked)[:, order]
                 for teacher, order in zip(teachers, orders, strict=True)
-            ],
-            axis=0,
-        )
-        targets = targets[:, 1] if len(names) == 2 else targets
-        if number < len(own):
-            targets = TEACHER_SHARE * targets + (1 - TEACHER_SHARE) * own[number]
-        part = EncodedRows.from_split(texts, tokenizer, None)
-        encoded.append(replace(part, labels=targets.astype(np.float32)))
-    return EncodedRows.concatenated(encoded, repeats)
+            ]
+            targets = np.mean(answers, axis=0)
+            targets = targets[:, 1] if len(names) == 2 else targets
+            if own is not None:
+                targets = TEACHER_SHARE * targets + (1 - TEACHER_SHARE) * own
+        encoded.append(replace(EncodedRows.from_split(texts, tokenizer, None), labels=targets))
+    return EncodedRows.concatenated(encoded, [repeats for *_, repeats in parts])
 
 
 def _order_of_labels(

@@ -9,27 +9,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from sentiment_hf.arguments import check_rate, check_whole
 from sentiment_hf.checkpoint.download import model_name
-from sentiment_hf.checkpoint.figures import draw_training_curve
-from sentiment_hf.checkpoint.pretrained import LSTMForSequenceClassification
-from sentiment_hf.checkpoint.weights import read_encoder
-from sentiment_hf.data.batching import Batch, EncodedRows
+from sentiment_hf.data.batching import Batch
 from sentiment_hf.data.loading import DatasetSource
-from sentiment_hf.data.tokenization import SMALLEST_VOCAB_SIZE
-from sentiment_hf.model.config import LARGEST_SIZE, LSTMConfig
 from sentiment_hf.model.network import LSTMClassifier
 from sentiment_hf.pipeline import SentimentPipeline
 from sentiment_hf.training.loop import LossFunction
 from sentiment_hf.training.presets import Preset, get_preset
 from sentiment_hf.training.rows import TrainingRows, read_training_rows
-from sentiment_hf.training.run import TrainingRun, find_source, tokenizer_and_config
-from sentiment_hf.training.teacher import Teaching, rows_to_teach
+from sentiment_hf.training.run import TrainingRun, find_source
+from sentiment_hf.training.teacher import Teaching, rows_with_targets
 from sentiment_hf.training.validation import Validation
-from sentiment_hf.training.word_vectors import word_vectors
 
 FEWEST_STEPS = 400
 FEW_ROWS = 5_000
@@ -87,7 +79,7 @@ def train(
         init_from: start from the words, embedding and LSTM of this MODEL: a checkpoint, or what
             `pretrain` made. The head is new where the labels differ.
         teacher: a MODEL or a text classifier of `transformers` (a folder or a Hub id) whose answers
-            become soft labels, also of single sentences (see `rows_to_teach`); of several, the
+            become soft labels, also of single sentences (see `rows_with_targets`); of several, the
             mean. Train it with the same seed: another one's validation rows were among what it
             learnt from.
         teacher_label_map: from the teacher's names of the labels to those of the data.
@@ -108,16 +100,16 @@ def train(
     Raises:
         SentimentError: unusable data or arguments, an occupied `output`, a loss that is no number.
     """
-    settings = _settings(
-        get_preset(preset), epochs, learning_rate, vocab_size, max_length, batch_size
-    )
-    source = find_source(init_from, vocab_size)
+    settings = get_preset(preset).changed(
+        epochs=epochs, learning_rate=learning_rate, vocab_size=vocab_size, max_length=max_length,
+        batch_size=batch_size,
+    )  # fmt: skip
     teaching = Teaching(
         _listed(teacher), _listed(unlabelled_split), sentences, dict(teacher_label_map or {})
     )
     run = TrainingRun(
-        output, resume=resume, overwrite=overwrite, device=device, dtype=dtype, seed=seed,
-        show_progress=show_progress,
+        output, find_source(init_from, vocab_size), resume=resume, overwrite=overwrite,
+        device=device, dtype=dtype, seed=seed, show_progress=show_progress,
     )  # fmt: skip
     if run.is_finished:
         return SentimentPipeline.from_pretrained(run.folder.path, device=device)
@@ -128,11 +120,9 @@ def train(
     rows = read_training_rows(_listed(dataset), teaching.unlabelled_splits, seed, reading)
     rows.say()
     texts = rows.training_texts
-    if len(texts) < FEW_ROWS and source is None and not teaching.teachers:
+    if len(texts) < FEW_ROWS and init_from is None and not teaching.teachers:
         logger.info(FEW_ROWS_HINT, FEW_ROWS)
-    tokenizer, network_config = tokenizer_and_config(
-        source, texts["text"], settings, id2label=rows.names
-    )
+    tokenizer, network_config = run.tokenizer_and_config(texts["text"], settings, rows.names)
     settings = _fit_to_size(settings, len(texts), rows, fixed_epochs=epochs is not None)
     arguments = {
         "preset": preset,
@@ -142,58 +132,21 @@ def train(
         **settings.record(),
         "seed": seed,
     }
-    encoded = _encoded_rows(rows, tokenizer, teaching, run)
-    is_new = run.begin(arguments, rows.record(reading), network_config)
-    network = _new_network(network_config, source, settings, encoded, seed if is_new else None)
+    encoded = rows_with_targets(
+        teaching, rows, tokenizer, seed, device=run.device, dtype=run.precision
+    )
+    run.begin(arguments, rows.record(reading), network_config)
+    network = run.new_network(network_config, settings, encoded)
     smoothing = 0.0 if teaching.teachers else settings.label_smoothing
     weights = balanced_weights(encoded.labels, network_config.num_labels) if balanced else None
-    return _fit_and_write(
-        run, network, classification_loss(smoothing, weights), encoded, settings, rows, tokenizer
-    )
-
-
-def _new_network(
-    config: LSTMConfig, source: Path | None, settings: Preset, rows: EncodedRows, seed: int | None
-) -> LSTMForSequenceClassification:
-    """The network before its first step.
-
-    Args:
-        seed: of the word vectors; None where the training resumes and has no need of them.
-    """
-    network = LSTMForSequenceClassification(config)
-    if source is not None:
-        read_encoder(source, network)
-    elif settings.word_vectors and seed is not None:
-        vectors = word_vectors(rows, config.vocab_size, config.embedding_dim, seed)
-        network.embedding.load_state_dict({"weight": vectors})
-    return network
-
-
-def _fit_and_write(
-    run: TrainingRun,
-    network: LSTMForSequenceClassification,
-    loss_function: LossFunction,
-    encoded: EncodedRows,
-    settings: Preset,
-    rows: TrainingRows,
-    tokenizer: Tokenizer,
-) -> SentimentPipeline:
-    validation = Validation(rows, tokenizer, network.config.num_labels)
-    history = run.fit(
-        network,
-        loss_function,
-        run.batches(encoded, settings, network.config.max_length),
-        settings.trainer,
-        validation.validator(run.accelerator, settings.choose_by),
-    )
+    validation = Validation(rows, tokenizer, settings.choose_by)
+    run.fit(
+        network, classification_loss(smoothing, weights), encoded, settings, validation,
+        max_length=network_config.max_length,
+    )  # fmt: skip
     figures = validation.calibrate(network)
     pipe = SentimentPipeline(network.eval(), tokenizer)
-
-    def fill(folder: Path) -> None:
-        pipe.write(folder)
-        draw_training_curve(folder, history)
-
-    run.write(figures, fill)
+    run.write(figures, pipe.write)
     return pipe
 
 
@@ -202,34 +155,6 @@ def _listed(value: Any) -> list[Any]:
     if value is None:
         return []
     return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _settings(
-    preset: Preset,
-    epochs: int | None,
-    learning_rate: float | None,
-    vocab_size: int | None,
-    max_length: int | None,
-    batch_size: int | None,
-) -> Preset:
-    check_whole("epochs", epochs)
-    check_whole("vocab_size", vocab_size, least=SMALLEST_VOCAB_SIZE, most=LARGEST_SIZE)
-    check_whole("max_length", max_length, most=LARGEST_SIZE)
-    check_whole("batch_size", batch_size)
-    check_rate("learning_rate", learning_rate)
-    trainer = replace(
-        preset.trainer,
-        epochs=epochs or preset.trainer.epochs,
-        learning_rate=learning_rate or preset.trainer.learning_rate,
-    )
-    network = preset.network | ({"max_length": max_length} if max_length else {})
-    return replace(
-        preset,
-        trainer=trainer,
-        network=network,
-        vocab_size=vocab_size or preset.vocab_size,
-        batch_size=batch_size or preset.batch_size,
-    )
 
 
 def _fit_to_size(settings: Preset, texts: int, rows: TrainingRows, *, fixed_epochs: bool) -> Preset:
@@ -247,19 +172,6 @@ def _fit_to_size(settings: Preset, texts: int, rows: TrainingRows, *, fixed_epoc
     if validation_rows < FEWEST_ROWS_TO_CHOOSE and trainer.schedule != "constant":
         trainer = replace(trainer, keep_best=False, patience=None)
     return replace(settings, trainer=trainer)
-
-
-def _encoded_rows(
-    rows: TrainingRows, tokenizer: Tokenizer, teaching: Teaching, run: TrainingRun
-) -> EncodedRows:
-    if teaching.teachers:
-        return rows_to_teach(
-            teaching, rows, tokenizer, run.seed, device=run.device, dtype=run.precision
-        )
-    return EncodedRows.concatenated(
-        [EncodedRows.from_split(one.train, tokenizer, len(rows.names)) for one in rows.labelled],
-        [one.repeats for one in rows.labelled],
-    )
 
 
 def classification_loss(

@@ -4,23 +4,26 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from sentiment_hf.data.batching import EncodedRows
 from sentiment_hf.model.inference import predict_logits
 from sentiment_hf.model.network import LSTMClassifier
-from sentiment_hf.training.loop import Validate
 from sentiment_hf.training.rows import TrainingRows
 
 
 class Validation:
-    """The validation rows of all data sets, measured together and one by one."""
+    """The validation rows of all data sets, measured together and one by one.
 
-    def __init__(self, rows: TrainingRows, tokenizer: Tokenizer, num_labels: int) -> None:
+    Args:
+        choose_by: as in `Preset`.
+    """
+
+    def __init__(self, rows: TrainingRows, tokenizer: Tokenizer, choose_by: str) -> None:
         parts = [
-            EncodedRows.from_split(one.validation, tokenizer, num_labels) for one in rows.labelled
+            EncodedRows.from_split(one.validation, tokenizer, len(rows.names))
+            for one in rows.labelled
         ]
         self.rows = EncodedRows.concatenated(parts)
         self.targets = torch.from_numpy(self.rows.labels)
@@ -29,23 +32,19 @@ class Validation:
             one.name: slice(end - len(part), end)
             for one, part, end in zip(rows.labelled, parts, ends, strict=True)
         }
+        self.choose_by = choose_by
 
-    def validator(self, accelerator: Accelerator, choose_by: str) -> Validate:
+    def __call__(self, model: nn.Module) -> tuple[float, dict[str, float]]:
         """For the trainer; of the loss at an epoch's own best temperature, less is better."""
-
-        def validate(model: nn.Module) -> tuple[float, dict[str, float]]:
-            assert isinstance(model, LSTMClassifier)
-            with accelerator.autocast():
-                logits = predict_logits(model, self.rows)
-            figures = {
-                **self._accuracies(model, logits),
-                "loss": float(model.loss(logits, self.targets)),
-                "calibrated_loss": self._best_temperature(model, logits)[1],
-            }
-            score = figures["accuracy"] if choose_by == "accuracy" else -figures["calibrated_loss"]
-            return score, figures
-
-        return validate
+        assert isinstance(model, LSTMClassifier)
+        logits = predict_logits(model, self.rows)
+        figures = {
+            **self._accuracies(model, logits),
+            "loss": float(model.loss(logits, self.targets)),
+            "calibrated_loss": self._best_temperature(model, logits)[1],
+        }
+        by_accuracy = self.choose_by == "accuracy"
+        return figures["accuracy"] if by_accuracy else -figures["calibrated_loss"], figures
 
     def calibrate(self, network: LSTMClassifier) -> dict[str, float]:
         """Fits the temperature on the weights as they will be saved; gives the accuracies."""
