@@ -7,12 +7,13 @@ from datasets import ClassLabel, Dataset, Features, Value, concatenate_datasets
 
 from sentiment_hf import load_reviews, make_loader, train_tokenizer
 from sentiment_hf.data.batching import (
+    SHORTEST_CROP,
     EncodedRows,
     TrainingBatches,
     cut,
-    inference_batches,
     make_batch,
     pad_rows,
+    texts_of_like_length,
 )
 from sentiment_hf.data.tokenization import encode_texts
 
@@ -32,6 +33,10 @@ def rows():
 
 def texts_of(batch):
     return [ids[mask].tolist() for ids, mask in zip(batch.input_ids, batch.attention_mask)]
+
+
+def inference_batches(*arguments):
+    return ((numbers, make_batch(texts)) for numbers, texts in texts_of_like_length(*arguments))
 
 
 def numbers_of(batch):
@@ -162,7 +167,7 @@ def test_a_crop_is_a_piece_of_its_own_text_and_keeps_the_label(rows, max_length)
         for text, number in zip(texts_of(batch), numbers_of(batch)):
             whole = rows[number]
             longest = min(len(whole), max_length or len(whole))
-            assert min(len(whole), batches.SHORTEST_CROP) <= len(text) <= longest
+            assert min(len(whole), SHORTEST_CROP) <= len(text) <= longest
             places = np.lib.stride_tricks.sliding_window_view(whole, len(text))
             found = np.flatnonzero((places == text).all(axis=1))
             assert len(found)

@@ -59,6 +59,8 @@ def test_only_the_named_splits_are_read(reviews):
 def test_an_unknown_split_is_one_sentence_that_lists_the_others(reviews):
     with pytest.raises(SentimentError, match="no split 'nothing'; there are train, test"):
         pretraining_texts(reviews, ["nothing"], seed=0)
+    with pytest.raises(SentimentError, match="no split but 'test'; name it"):
+        pretraining_texts(DatasetDict(test=reviews["test"]), None, seed=0)
 
 
 def test_texts_without_labels_are_enough():

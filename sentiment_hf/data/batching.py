@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # still another mixture of rows in every epoch.
 WINDOW_BATCHES = 50
 HEAD_SHARE = 0.25
+SHORTEST_CROP = 8
 
 
 def cut(ids: np.ndarray, max_length: int | None) -> np.ndarray:
@@ -105,8 +106,7 @@ class EncodedRows:
         ends = np.cumsum(lengths)
         labels = None
         if num_labels is not None:
-            values = np.asarray(columns["label"])
-            labels = target_probabilities(values, num_labels)
+            labels = target_probabilities(np.asarray(columns["label"]), num_labels)
         return cls(ids.flatten().to_numpy().astype(np.int32), ends - lengths, ends, labels)
 
     @classmethod
@@ -152,11 +152,11 @@ def target_probabilities(values: np.ndarray, num_labels: int) -> np.ndarray:
     return np.eye(num_labels, dtype=np.float32)[values.astype(np.int64)]
 
 
+@dataclass(frozen=True)
 class TrainingBatches:
     """The batches of every epoch: shuffled, grouped by length, the same for the same seed.
 
-    Args:
-        rows: the texts.
+    Attributes:
         batch_size: rows per batch, over all processes.
         max_length: longer rows keep head and tail.
         crop_share: this share of the rows shows a random piece of its text instead, so that
@@ -165,28 +165,14 @@ class TrainingBatches:
         by_words: an objective's mean is one over guessed words (all but one of a row), not rows.
     """
 
-    SHORTEST_CROP = 8
-
-    def __init__(
-        self,
-        rows: EncodedRows,
-        batch_size: int,
-        *,
-        max_length: int | None = None,
-        crop_share: float = 0.0,
-        seed: int = 0,
-        rank: int = 0,
-        world: int = 1,
-        by_words: bool = False,
-    ) -> None:
-        self.rows = rows
-        self.batch_size = batch_size
-        self.max_length = max_length
-        self.crop_share = crop_share
-        self.seed = seed
-        self.rank = rank
-        self.world = world
-        self.by_words = by_words
+    rows: EncodedRows
+    batch_size: int
+    max_length: int | None = None
+    crop_share: float = 0.0
+    seed: int = 0
+    rank: int = 0
+    world: int = 1
+    by_words: bool = False
 
     def __len__(self) -> int:
         return math.ceil(len(self.rows) / self.batch_size)
@@ -210,18 +196,17 @@ class TrainingBatches:
         """The batches of an epoch from batch `start` on."""
         for number, rows in enumerate(self.plan(epoch)):
             if number >= start:
-                generator = np.random.default_rng((self.seed, epoch, number))
-                yield self.make(rows, generator)
+                yield self._batch(rows, np.random.default_rng((self.seed, epoch, number)))
 
-    def make(self, rows: np.ndarray, generator: np.random.Generator) -> Batch:
+    def _batch(self, rows: np.ndarray, generator: np.random.Generator) -> Batch:
         cropped = generator.random(len(rows)) < self.crop_share
         chances = generator.random((len(rows), 2))
         # A last batch of fewer rows than processes gives some of them a row once more.
         mine = np.arange(self.rank, max(len(rows), self.rank + 1), self.world) % len(rows)
-        texts = []
-        for row, crop, chance in zip(rows[mine], cropped[mine], chances[mine], strict=True):
-            ids = self.rows[row]
-            texts.append(self._crop(ids, chance) if crop else cut(ids, self.max_length))
+        texts = [
+            self._crop(self.rows[row], chance) if crop else cut(self.rows[row], self.max_length)
+            for row, crop, chance in zip(rows[mine], cropped[mine], chances[mine], strict=True)
+        ]
         labels = self.rows.labels
         batch = make_batch(texts, None if labels is None else labels[rows[mine]])
         if self.world == 1:
@@ -232,32 +217,22 @@ class TrainingBatches:
 
     def _crop(self, ids: np.ndarray, chance: np.ndarray) -> np.ndarray:
         longest = min(len(ids), self.max_length or len(ids))
-        if longest <= self.SHORTEST_CROP:
+        if longest <= SHORTEST_CROP:
             return ids
         # Lengths are spread evenly over their logarithm: as many of 10 to 20 as of 100 to 200.
-        length = int(self.SHORTEST_CROP * (longest / self.SHORTEST_CROP) ** chance[0])
+        length = int(SHORTEST_CROP * (longest / SHORTEST_CROP) ** chance[0])
         start = int(chance[1] * (len(ids) - length + 1))
         return ids[start : start + length]
 
 
 def make_batch(texts: list[np.ndarray], labels: np.ndarray | None = None) -> Batch:
+    """Texts as tensors, padded on the right."""
     import torch
 
     input_ids = torch.from_numpy(pad_rows(texts))
     lengths = torch.tensor([len(ids) for ids in texts])
     mask = torch.arange(input_ids.shape[1]) < lengths[:, None]
     return Batch(input_ids, mask, None if labels is None else torch.from_numpy(labels))
-
-
-def inference_batches(
-    rows: EncodedRows | list[np.ndarray],
-    max_length: int | None,
-    words_per_batch: int,
-    batch_size: int | None = None,
-) -> Iterator[tuple[np.ndarray, Batch]]:
-    """The batches of `texts_of_like_length` as tensors, with row numbers."""
-    batches = texts_of_like_length(rows, max_length, words_per_batch, batch_size)
-    return ((numbers, make_batch(texts)) for numbers, texts in batches)
 
 
 def texts_of_like_length(

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from sentiment_hf.arguments import check_whole
-from sentiment_hf.data.batching import EncodedRows, inference_batches
+from sentiment_hf.data.batching import EncodedRows, make_batch, texts_of_like_length
 from sentiment_hf.model.network import LSTMClassifier
 
 WORDS_PER_BATCH = 16_384
@@ -35,10 +35,10 @@ def predict_logits(
     network.eval()
     outputs = network.config.num_outputs
     logits = torch.empty((len(rows),) if outputs == 1 else (len(rows), outputs))
-    for numbers, batch in inference_batches(
+    for numbers, texts in texts_of_like_length(
         rows, network.config.max_length, WORDS_PER_BATCH, batch_size
     ):
-        here = batch.to(device)
+        here = make_batch(texts).to(device)
         answers = network(here.input_ids, here.attention_mask)
         logits[torch.from_numpy(numbers)] = answers.float().cpu()
     network.train(was_training)

@@ -6,7 +6,7 @@ No validation text is ever trained on.
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ class TrainingRows:
 
     labelled: list[LabelledRows]
     names: dict[int, str]
-    unlabelled: Dataset | None = field(default=None)
+    unlabelled: Dataset | None = None
 
     def record(self, reading: Mapping[str, Any]) -> dict[str, Any]:
         """What `training.json` says of the data.
@@ -146,11 +146,9 @@ def read_training_rows(
             labels differ, or one data set twice.
     """
     _refuse_the_same_twice(sources)
-    label_map = reading.get("label_map") or {}
     options = {name: value for name, value in reading.items() if name != "label_map"}
-    opened = [_open_labelled(source, seed, options) for source in sources]
-    columns = [_columns(source, options) for source in sources]
-    opened = _with_label_map(opened, label_map)
+    found, columns = zip(*(_open_labelled(one, seed, options) for one in sources), strict=True)
+    opened = _with_label_map(found, reading.get("label_map") or {})
     names = _common_names(sources, opened)
     labelled = [
         _with_validation(name, splits, names, seed, own_columns)
@@ -159,13 +157,9 @@ def read_training_rows(
         )
     ]
     largest = max(len(rows.train) for rows in labelled)
-    labelled = [
-        replace(
-            rows,
-            repeats=min(MOST_REPEATS, max(1, round(LEAST_SHARE * largest / len(rows.train)))),
-        )
-        for rows in labelled
-    ]
+    for number, rows in enumerate(labelled):
+        wanted = round(LEAST_SHARE * largest / len(rows.train))
+        labelled[number] = replace(rows, repeats=min(MOST_REPEATS, max(1, wanted)))
     unlabelled = None
     if unlabelled_splits:
         held_out = {text for rows in labelled for text in rows.validation["text"]}
@@ -174,20 +168,17 @@ def read_training_rows(
 
 
 def _refuse_the_same_twice(sources: Sequence[DatasetSource]) -> None:
-    seen = [_comparable(source) for source in sources]
-    for number, one in enumerate(seen):
-        if one in seen[:number]:
+    seen = set()
+    for source in sources:
+        # One data set in memory, or one under several spellings of its path.
+        place: Any = id(source)
+        if isinstance(source, str | os.PathLike):
+            place = Path(source).resolve() if Path(source).exists() else str(source)
+        if place in seen:
             raise SentimentError(
-                f"The data set {dataset_name(sources[number])} is named twice; name it once."
+                f"The data set {dataset_name(source)} is named twice; name it once."
             )
-
-
-def _comparable(source: DatasetSource) -> Any:
-    """Equal for one data set under several spellings of its path."""
-    if not isinstance(source, str | os.PathLike):
-        return id(source)
-    path = Path(source)
-    return path.resolve() if path.exists() else str(source)
+        seen.add(place)
 
 
 def _different_names(sources: Sequence[DatasetSource]) -> list[str]:
@@ -199,55 +190,50 @@ def _different_names(sources: Sequence[DatasetSource]) -> list[str]:
     ]
 
 
-def _open_labelled(source: DatasetSource, seed: int, options: Mapping[str, Any]) -> DatasetDict:
-    """The split `train` and, where there is one, the validation split."""
+def _open_labelled(
+    source: DatasetSource, seed: int, options: Mapping[str, Any]
+) -> tuple[DatasetDict, Columns]:
+    """The split `train` and, where there is one, the validation split; its own columns' names."""
     there = open_dataset(source, config=options.get("config"), revision=options.get("revision"))
+    features = next(iter(there.values())).features
+    columns = find_columns(features, options.get("text_column"), options.get("label_column"))
     own = [name for name in VALIDATION_SPLITS if name in there]
     if len(there) == 1 and TRAIN_SPLIT not in there and TEST_SPLIT not in there:
         source = DatasetDict({TRAIN_SPLIT: next(iter(there.values()))})
         options = {**options, "config": None, "revision": None}
-    return load_reviews(source, splits=[TRAIN_SPLIT, *own[:1]], seed=seed, **options)
+    return load_reviews(source, splits=[TRAIN_SPLIT, *own[:1]], seed=seed, **options), columns
 
 
-def _columns(source: DatasetSource, options: Mapping[str, Any]) -> Columns:
-    """What the columns are called in the data set itself."""
-    there = open_dataset(source, config=options.get("config"), revision=options.get("revision"))
-    features = next(iter(there.values())).features
-    return find_columns(features, options.get("text_column"), options.get("label_column"))
-
-
-def _with_label_map(opened: list[DatasetDict], label_map: Mapping[str, str]) -> list[DatasetDict]:
+def _with_label_map(
+    opened: Sequence[DatasetDict], label_map: Mapping[str, str]
+) -> list[DatasetDict]:
     """Renames labels; each name of the map must be one of some data set."""
-    if not label_map:
-        return opened
-    kinds = [_label_kind(splits) for splits in opened]
-    found = [kind.names if isinstance(kind, ClassLabel) else [] for kind in kinds]
-    rename_labels([name for names in found for name in names], label_map)
-    own = [{n: label_map[n] for n in names if n in label_map} for names in found]
+    named = [_label_names(splits) for splits in opened]
+    rename_labels([name for names in named for name in names], label_map)
+    own = [{n: label_map[n] for n in names if n in label_map} for names in named]
     return [
         number_labels(splits, "label", mapped) if mapped else splits
         for splits, mapped in zip(opened, own, strict=True)
     ]
 
 
-def _label_kind(splits: DatasetDict) -> Any:
-    return splits[TRAIN_SPLIT].features.get("label")
+def _label_names(splits: DatasetDict) -> list[str]:
+    """What the class ids are called; nothing where labels are soft, or where there are none."""
+    kind = splits[TRAIN_SPLIT].features.get("label")
+    return list(kind.names) if isinstance(kind, ClassLabel) else []
 
 
 def _common_names(sources: Sequence[DatasetSource], opened: list[DatasetDict]) -> dict[int, str]:
     """What the class ids are called: as in the first data set; the others must have the same."""
-    named = []
-    for source, splits in zip(sources, opened, strict=True):
-        kind = _label_kind(splits)
-        if kind is None:
+    named = [_label_names(splits) for splits in opened]
+    for source, splits, names in zip(sources, opened, named, strict=True):
+        if "label" not in splits[TRAIN_SPLIT].features:
             raise SentimentError(
                 f"The data set {dataset_name(source)} has no column of labels; name it with"
                 " `label_column`."
             )
-        names = list(kind.names) if isinstance(kind, ClassLabel) else []
         if "" in names:
             raise SentimentError("One of the labels is an empty text; each label needs a name.")
-        named.append(names)
     first = next((names for names in named if names), list(SOFT_LABEL_NAMES.values()))
     for source, names in zip(sources, named, strict=True):
         if names:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets
 
-from sentiment_hf.data.loading import DatasetSource, load_texts, open_dataset
+from sentiment_hf.data.loading import DatasetSource, load_texts
 from sentiment_hf.data.splits import (
     TEST_SPLIT,
     TRAIN_SPLIT,
@@ -32,27 +32,42 @@ def unlabelled_texts(
 ) -> Dataset:
     """The texts of some splits of all data sets, without those held out or in a test split."""
     reading = {name: options.get(name) for name in ("config", "revision", "text_column")}
-    opened = [
-        open_dataset(source, config=reading["config"], revision=reading["revision"])
-        for source in sources
-    ]
+    opened = [load_texts(source, (), **reading) for source in sources]
+    return _allowed_texts(_texts_of(opened, splits), held_out, opened, splits)
+
+
+def pretraining_texts(
+    reviews: DatasetDict, splits: Sequence[str] | None, seed: int
+) -> tuple[Dataset, Dataset]:
+    """The texts to pretrain on, and those held out, which stand nowhere among the first."""
+    splits = [splits] if isinstance(splits, str) else splits
+    chosen = list(splits) if splits else [name for name in reviews if name != TEST_SPLIT]
+    if not chosen:
+        raise SentimentError("There is no split but 'test'; name it with `splits`.")
+    texts = _texts_of([reviews], chosen)
+    held_out = _held_out_texts(reviews, texts[0], seed)
+    return _allowed_texts(texts, set(held_out["text"]), [reviews], chosen), held_out
+
+
+def _texts_of(opened: Sequence[DatasetDict], splits: Sequence[str]) -> list[Dataset]:
     there = list(dict.fromkeys(name for one in opened for name in one))
     for name in splits:
         if name not in there:
             raise SentimentError(f"There is no split {name!r}; there are {', '.join(there)}.")
-    parts, barred = [], set(held_out)
-    for source, one in zip(sources, opened, strict=True):
-        chosen = [name for name in splits if name in one]
-        if chosen:
-            parts += [
-                rows_with_text(part) for part in load_texts(source, chosen, **reading).values()
-            ]
-        if TEST_SPLIT in one and TEST_SPLIT not in splits:
-            barred |= set(load_texts(source, [TEST_SPLIT], **reading)[TEST_SPLIT]["text"])
-    return _allowed_texts(concatenate_datasets(parts), barred, splits)
+    return [
+        rows_with_text(one[name].select_columns(["text"]))
+        for one in opened
+        for name in splits
+        if name in one
+    ]
 
 
-def _allowed_texts(texts: Dataset, barred: set[str], splits: Sequence[str]) -> Dataset:
+def _allowed_texts(
+    parts: list[Dataset], held_out: set[str], opened: Sequence[DatasetDict], splits: Sequence[str]
+) -> Dataset:
+    tests = [one[TEST_SPLIT]["text"] for one in opened if TEST_SPLIT in one]
+    barred = held_out.union(*(tests if TEST_SPLIT not in splits else []))
+    texts = concatenate_datasets(parts)
     kept = [i for i, text in enumerate(texts["text"]) if text not in barred]
     logger.info(
         "Using %d texts; %d also stand in the test split or are held out.",
@@ -63,25 +78,8 @@ def _allowed_texts(texts: Dataset, barred: set[str], splits: Sequence[str]) -> D
     return texts.select(kept)
 
 
-def pretraining_texts(
-    reviews: DatasetDict, splits: Sequence[str] | None, seed: int
-) -> tuple[Dataset, Dataset]:
-    """The texts to pretrain on, and those held out, which stand nowhere among the first."""
-    splits = [splits] if isinstance(splits, str) else splits
-    chosen = list(splits) if splits else [name for name in reviews if name != TEST_SPLIT]
-    for name in chosen:
-        if name not in reviews:
-            raise SentimentError(f"There is no split {name!r}; there are {', '.join(reviews)}.")
-    held_out = _held_out_texts(reviews, chosen, seed)
-    barred = set(held_out["text"])
-    if TEST_SPLIT in reviews and TEST_SPLIT not in chosen:
-        barred |= set(reviews[TEST_SPLIT]["text"])
-    parts = [rows_with_text(reviews[name].select_columns(["text"])) for name in chosen]
-    return _allowed_texts(concatenate_datasets(parts), barred, chosen), held_out
-
-
-def _held_out_texts(reviews: DatasetDict, chosen: list[str], seed: int) -> Dataset:
-    """The validation rows that `train` will use, else a random sample of the texts."""
+def _held_out_texts(reviews: DatasetDict, texts: Dataset, seed: int) -> Dataset:
+    """The validation rows that `train` will use, else a random sample of some texts."""
     for name in VALIDATION_SPLITS:
         if name in reviews:
             own = reviews[name]
@@ -97,7 +95,6 @@ def _held_out_texts(reviews: DatasetDict, chosen: list[str], seed: int) -> Datas
         held_out = split_validation(train.select(labelled), seed)[1]
         if len(held_out):
             return held_out.select_columns(["text"])
-    first = rows_with_text(reviews[chosen[0]].select_columns(["text"]))
-    count = min(VALIDATION_ROWS, math.ceil(VALIDATION_SHARE * len(first)))
-    order = np.random.default_rng(seed).permutation(len(first))
-    return first.select(np.sort(order[:count]))
+    count = min(VALIDATION_ROWS, math.ceil(VALIDATION_SHARE * len(texts)))
+    order = np.random.default_rng(seed).permutation(len(texts))
+    return texts.select(np.sort(order[:count]))

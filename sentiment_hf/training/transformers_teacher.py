@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sentiment_hf.data.batching import cut, inference_batches
+from sentiment_hf.data.batching import cut, make_batch, texts_of_like_length
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.model.device import pick_device, pick_training_dtype
 
@@ -51,8 +51,8 @@ class TransformersTeacher:
         rows = self.encode(texts)
         answers = np.empty((len(rows), len(self.label_names)), dtype=np.float32)
         pad_id = self.tokenizer.pad_token_id or 0
-        for numbers, batch in inference_batches(rows, None, WORD_PIECES_PER_BATCH):
-            here = batch.to(self.device)
+        for numbers, pieces in texts_of_like_length(rows, None, WORD_PIECES_PER_BATCH):
+            here = make_batch(pieces).to(self.device)
             input_ids = here.input_ids.masked_fill(~here.attention_mask, pad_id)
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
                 logits = self.model(
