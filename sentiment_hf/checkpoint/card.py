@@ -35,7 +35,7 @@ HUB_IMDB = "stanfordnlp/imdb"
 HUB_IDS = {"imdb": HUB_IMDB, "sst2": "stanfordnlp/sst2"}
 PUBLIC_ENGLISH = {*HUB_IDS.values(), "fdu_mtl"}
 METRICS = ("accuracy", "precision", "recall", "f1", "roc_auc", "log_loss", "ece")
-HUB_METRICS = ("accuracy", "precision", "recall", "f1", "roc_auc")
+HUB_METRICS = METRICS[:5]
 
 
 def write_card(folder: Path, before: Path | None = None) -> None:
@@ -89,8 +89,31 @@ def render_card(folder: Path, repo_id: str | None = None) -> str:
     Raises:
         SentimentError: the configuration or a record is damaged.
     """
+    from huggingface_hub import ModelCard
+
+    config = read_config(folder)
+    training = read_record(folder, TRAINING_FILE)
+    results = read_record(folder, EVALUATION_FILE)
+    model = repo_id or name_of(folder)
+    name = model.rsplit("/", maxsplit=1)[-1]
     try:
-        return _render_card(folder, repo_id)
+        data = _card_data(name, training, results)
+        card = ModelCard.from_template(
+            data,
+            template_path=str(TEMPLATE),
+            name=name,
+            model=model,
+            config=config,
+            has_tokenizer=(folder / TOKENIZER_FILE).exists(),
+            labels=" and ".join(map(_code, config.label_names)),
+            training=_as_text(training),
+            results=_as_text(results),
+            metrics=METRICS,
+            figures=[path.name for path in published(folder) if path.parent != folder],
+            licence=data.license,
+            imdb=HUB_IMDB in (data.datasets or []),
+            config_version=__version__,
+        )
     except (SentimentError, OSError):
         raise
     except Exception as error:  # A record of another shape fails where it is first used.
@@ -98,36 +121,6 @@ def render_card(folder: Path, repo_id: str | None = None) -> str:
             f"{TRAINING_FILE} or {EVALUATION_FILE} in {folder} is damaged, so that no card can be"
             f" rendered from it: {type(error).__name__}, {str(error)[:80]}."
         ) from error
-
-
-def _render_card(folder: Path, repo_id: str | None) -> str:
-    from huggingface_hub import ModelCard
-
-    config = read_config(folder)
-    training = read_record(folder, TRAINING_FILE)
-    results = read_record(folder, EVALUATION_FILE)
-    figures = [path.name for path in published(folder) if path.parent != folder]
-    model = repo_id or name_of(folder)
-    name = model.rsplit("/", maxsplit=1)[-1]
-    data = _card_data(name, training, results)
-    card = ModelCard.from_template(
-        data,
-        template_path=str(TEMPLATE),
-        name=name,
-        model=model,
-        config=config,
-        has_tokenizer=(folder / TOKENIZER_FILE).exists(),
-        labels=" and ".join(map(_code, config.label_names)),
-        training=_as_text(training),
-        results=_as_text(results),
-        metrics=[
-            (metric, results[metric]) for metric in METRICS if results.get(metric) is not None
-        ],
-        figures=figures,
-        licence=data.license,
-        imdb=HUB_IMDB in (data.datasets or []),
-        config_version=__version__,
-    )
     return f"{str(card).rstrip()}\n\n{_signature(card.text)}\n"
 
 
@@ -211,17 +204,17 @@ def _card_data(name: str, training: dict[str, Any], results: dict[str, Any]) -> 
     from huggingface_hub import EvalResult, ModelCardData
 
     data = training.get("data", {})
-    named = [one.get("dataset") for one in data.get("datasets") or [data]]
-    learnt_from = [_hub_id(name) for name in named]
-    is_public = HUB_IMDB in learnt_from and all(
-        (hub_id or name) in PUBLIC_ENGLISH for hub_id, name in zip(learnt_from, named, strict=True)
+    learnt_from = [one.get("dataset") for one in data.get("datasets") or [data]]
+    hub_ids = [hub_id for hub_id in map(_hub_id, learnt_from) if hub_id]
+    is_public = HUB_IMDB in hub_ids and all(
+        (_hub_id(dataset) or dataset) in PUBLIC_ENGLISH for dataset in learnt_from
     )
     eval_results = [
         EvalResult(
             task_type="text-classification",
             task_name="Text Classification",
-            dataset_type=_hub_id(one["dataset"]) or one["dataset"],
-            dataset_name=_hub_id(one["dataset"]) or one["dataset"],
+            dataset_type=(dataset := _hub_id(one["dataset"]) or one["dataset"]),
+            dataset_name=dataset,
             dataset_config=one.get("config"),
             dataset_split=one["split"],
             dataset_revision=one.get("revision"),
@@ -238,7 +231,7 @@ def _card_data(name: str, training: dict[str, Any], results: dict[str, Any]) -> 
         library_name="sentiment-hf",
         pipeline_tag="text-classification",
         tags=["lstm", "sentiment-analysis"],
-        datasets=[hub_id for hub_id in learnt_from if hub_id] or None,
+        datasets=hub_ids or None,
         metrics=["accuracy", "f1"] if eval_results else None,
         model_name=name if eval_results else None,
         eval_results=eval_results or None,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INK = "#334155"
+GREY = "#94a3b8"
 BLUE = "#2563eb"
 ORANGE = "#ea580c"
 TEAL = "#0d9488"
@@ -61,27 +62,23 @@ def figure(path: Path) -> Iterator["Axes"]:
 
 def draw_training_curve(folder: Path, history: list[dict[str, Any]]) -> None:
     epochs = [entry["epoch"] for entry in history]
+    metric = next(name for name in history[0] if name.startswith("validation_"))
     with figure(folder / FIGURES_FOLDER / "training_curve.png") as axes:
         axes.plot(epochs, [e["train_loss"] for e in history], color=INK, marker=".")
-        axes.set_xlabel("epoch")
-        axes.set_ylabel("training loss")
+        axes.set(xlabel="epoch", ylabel="training loss", title="Training")
         axes.locator_params(axis="x", integer=True)
-        metric = next(name for name in history[0] if name.startswith("validation_"))
         second = axes.twinx()
         second.plot(epochs, [e[metric] for e in history], color=BLUE, marker=".")
         second.set_ylabel(metric.replace("_", " "), color=BLUE)
         second.grid(False)
-        axes.set_title("Training")
 
 
 def draw_trajectory(path: Path, values: list[float], label: str) -> None:
     """The probability of a label after each word of a text."""
     with figure(path) as axes:
-        axes.axhline(0.5, color="#94a3b8", linestyle="--")
+        axes.axhline(0.5, color=GREY, linestyle="--")
         axes.plot(range(1, len(values) + 1), values, color=BLUE)
-        axes.set_ylim(0, 1)
-        axes.set_xlabel("steps through the text")
-        axes.set_ylabel(f"probability of {label}")
+        axes.set(xlabel="steps through the text", ylabel=f"probability of {label}", ylim=(0, 1))
         axes.set_title("The answer while the text goes on")
 
 
@@ -95,21 +92,15 @@ def draw_confusion_matrix(folder: Path, matrix: list[list[int]], names: list[str
                 axes.text(j, i, f"{count:,}", ha="center", va="center", color=colour)
         axes.set_xticks(range(len(names)), names)
         axes.set_yticks(range(len(names)), names)
-        axes.set_xlabel("predicted")
-        axes.set_ylabel("true")
+        axes.set(xlabel="predicted", ylabel="true", title="Confusion matrix")
         axes.grid(False)
-        axes.set_title("Confusion matrix")
 
 
 def draw_reliability(folder: Path, bins: list[tuple[int, float, float]]) -> None:
+    _, confidences, shares = zip(*bins, strict=True)
     with figure(folder / FIGURES_FOLDER / "reliability.png") as axes:
-        low = min(confidence for _, confidence, _ in bins)
-        axes.plot([low, 1], [low, 1], color="#94a3b8", linestyle="--", label="perfect")
-        confidences = [confidence for _, confidence, _ in bins]
-        axes.plot(
-            confidences, [share for *_, share in bins], color=BLUE, marker="o", label="measured"
-        )
-        axes.set_xlabel("confidence")
-        axes.set_ylabel("accuracy")
+        low = min(confidences)
+        axes.plot([low, 1], [low, 1], color=GREY, linestyle="--", label="perfect")
+        axes.plot(confidences, shares, color=BLUE, marker="o", label="measured")
+        axes.set(xlabel="confidence", ylabel="accuracy", title="Reliability")
         axes.legend()
-        axes.set_title("Reliability")
