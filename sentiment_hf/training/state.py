@@ -1,6 +1,7 @@
 """What a training needs to resume after it was cut off: safetensors and JSON, no pickle."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
@@ -48,23 +49,27 @@ class StateFolder:
 
     def save(self, trainer: "Trainer") -> None:
         """Writes everything that a trainer needs to resume."""
-        tensors = {
-            **_prefixed("model", trainer.model.state_dict()),
-            **_prefixed("best", trainer.best),
-            **_prefixed("optimizer", _optimizer_tensors(trainer.optimizer)),
-            **_prefixed("random", trainer.random),
+        parts = {
+            "model": trainer.model.state_dict(),
+            "best": trainer.best,
+            "optimizer": _optimizer_tensors(trainer.optimizer),
+            "random": trainer.random,
         }
         if trainer.averaged is not None:
-            tensors |= _prefixed("averaged", trainer.averaged.state_dict())
-        progress = {name: getattr(trainer, name) for name in PROGRESS}
+            parts["averaged"] = trainer.averaged.state_dict()
+        tensors = {
+            f"{part}/{name}": tensor.detach().cpu().contiguous().clone()
+            for part, values in parts.items()
+            for name, tensor in values.items()
+        }
         self.path.mkdir(parents=True, exist_ok=True)
         name = f"step-{trainer.step}.safetensors"
-        kept = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
-        checksum = _checksum(kept)
+        checksum = _checksum(tensors)
         if self.exists() and (newest := self._read(NEWEST)).get("tensors") != name:
             write_json(self.path / PREVIOUS, newest)
-        write_tensors(self.path / name, kept)
+        write_tensors(self.path / name, tensors)
         named = {"tensors": name, "sha256": checksum, "identity": trainer.identity}
+        progress = {name: getattr(trainer, name) for name in PROGRESS}
         write_json(self.path / NEWEST, {**named, **progress})
         self._remove_all_but({name, NEWEST, PREVIOUS, self._read(PREVIOUS).get("tensors")})
 
@@ -135,37 +140,30 @@ class _DamagedError(SentimentError):
 
 
 def _load_state(trainer: "Trainer", tensors: dict[str, Tensor], progress: dict[str, Any]) -> None:
-    trainer.step, trainer.words = int(progress["step"]), int(progress["words"])
+    for name in PROGRESS:
+        setattr(trainer, name, progress[name])
     if not 0 <= trainer.step <= trainer.total_steps:
         raise ValueError(f"step {trainer.step} of {trainer.total_steps}")
-    trainer.loss_sum, trainer.seconds = float(progress["loss_sum"]), float(progress["seconds"])
-    trainer.history = [dict(entry) for entry in progress["history"]]
-    trainer.scores = [float(score) for score in progress["scores"]]
     if [entry["epoch"] for entry in trainer.history] != [*range(1, len(trainer.scores) + 1)]:
         raise ValueError("its scores are not those of its history")
-    trainer.model.load_state_dict(_without_prefix("model", tensors))
+    parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
+    for name, tensor in tensors.items():
+        part, _, key = name.partition("/")
+        parts[part][key] = tensor
+    trainer.model.load_state_dict(parts["model"])
     device = trainer.accelerator.device
-    trainer.best = {k: v.to(device) for k, v in _without_prefix("best", tensors).items()}
+    trainer.best = {name: tensor.to(device) for name, tensor in parts["best"].items()}
     if trainer.history and trainer.best.keys() != trainer.model.state_dict().keys():
         raise ValueError("its best weights are not whole")
-    _load_optimizer(trainer.optimizer, _without_prefix("optimizer", tensors))
+    _load_optimizer(trainer.optimizer, parts["optimizer"])
     if trainer.averaged is not None:
-        trainer.averaged.load_state_dict(_without_prefix("averaged", tensors))
-    trainer.random = _without_prefix("random", tensors)
+        trainer.averaged.load_state_dict(parts["averaged"])
+    trainer.random = parts["random"]
     set_random_state(trainer.random)
 
 
 def _checksum(tensors: dict[str, Tensor]) -> str:
     return weights_checksum({name: tensor.numpy() for name, tensor in tensors.items()})
-
-
-def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
-
-
-def _without_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    start = f"{prefix}/"
-    return {name[len(start) :]: value for name, value in tensors.items() if name.startswith(start)}
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -175,10 +173,10 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
+    state: dict[int, dict[str, Tensor]] = defaultdict(dict)
     for name, tensor in tensors.items():
         number, key = name.split("/")
-        state.setdefault(int(number), {})[key] = tensor
+        state[int(number)][key] = tensor
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from datasets import Dataset
@@ -28,6 +28,10 @@ from sentiment_hf.pipeline import SentimentPipeline
 from sentiment_hf.training.rows import TrainingRows
 from sentiment_hf.training.transfer_set import DEFAULT_SENTENCES, transfer_set
 
+if TYPE_CHECKING:
+    from sentiment_hf.training.transformers_teacher import TransformersTeacher
+
+Teacher: TypeAlias = "SentimentPipeline | TransformersTeacher"
 # The teacher's part in the target of a row that has a label of its own.
 TEACHER_SHARE = 0.5
 TEXTS_AT_ONCE = 4096
@@ -73,19 +77,6 @@ class Teaching:
             **({} if self.sentences is None else {"sentences": self.sentences}),
             **({"teacher_label_map": self.label_map} if self.label_map else {}),
         }
-
-
-class Teacher(Protocol):
-    """What answers texts with probabilities."""
-
-    @property
-    def label_names(self) -> list[str]: ...
-
-    def probabilities(self, texts: Sequence[str]) -> Any:
-        """`(texts, labels)`, in the order of `label_names`."""
-
-    def checksum(self) -> str:
-        """Names all that the answers depend on."""
 
 
 def load_teacher(

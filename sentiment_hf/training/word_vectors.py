@@ -26,11 +26,9 @@ def word_vectors(rows: EncodedRows, vocab_size: int, dim: int, seed: int = 0) ->
     u, s, _ = randomized_svd(information, min(dim, vocab_size - 1), n_iter=4, random_state=seed)
     vectors = np.zeros((vocab_size, dim), dtype=np.float32)
     vectors[:, : u.shape[1]] = u * np.sqrt(s)
+    if not vectors.any():  # No two words stand together anywhere.
+        vectors = np.random.default_rng(seed).standard_normal(vectors.shape, np.float32)
     lengths = np.linalg.norm(vectors, axis=1)
-    if not lengths.any():  # No two words stand together anywhere.
-        return (
-            torch.randn(vocab_size, dim, generator=torch.Generator().manual_seed(seed)) / dim**0.5
-        )
     return torch.from_numpy(vectors / lengths[lengths > 0].mean())
 
 
