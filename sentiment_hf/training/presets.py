@@ -64,14 +64,6 @@ class Preset:
             vocab_size=vocab_size or self.vocab_size,
         )
 
-    def record(self) -> dict[str, Any]:
-        """What `training.json` says of it, beside its name."""
-        return {
-            "epochs": self.trainer.epochs,
-            "learning_rate": self.trainer.learning_rate,
-            "batch_size": self.batch_size,
-        }
-
 
 PRESETS = {
     # The network of the article.

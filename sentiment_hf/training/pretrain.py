@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sentiment_hf.checkpoint.download import model_name
 from sentiment_hf.checkpoint.tokenizer_file import write_tokenizer
 from sentiment_hf.checkpoint.weights import write_encoder
 from sentiment_hf.data.batching import EncodedRows, TrainingBatches
@@ -18,7 +17,7 @@ from sentiment_hf.training.language_model import (
     perplexity_validator,
 )
 from sentiment_hf.training.presets import PRETRAINING
-from sentiment_hf.training.run import TrainingRun, find_source
+from sentiment_hf.training.run import TrainingRun
 from sentiment_hf.training.texts import pretraining_texts
 
 
@@ -68,8 +67,8 @@ def pretrain(
         epochs=epochs, learning_rate=learning_rate, vocab_size=vocab_size, batch_size=batch_size
     )
     run = TrainingRun(
-        output, find_source(init_from, vocab_size), resume=resume, overwrite=overwrite,
-        device=device, dtype=dtype, seed=seed, show_progress=show_progress,
+        output, settings, init_from=init_from, vocab_size=vocab_size, resume=resume,
+        overwrite=overwrite, device=device, dtype=dtype, seed=seed, show_progress=show_progress,
     )  # fmt: skip
     if run.is_finished:
         return run.folder.path
@@ -78,18 +77,12 @@ def pretrain(
         label_column=label_column, label_map=label_map, max_samples=max_samples,
     )  # fmt: skip
     texts, held_out = pretraining_texts(reviews, splits, seed)
-    tokenizer, network_config = run.tokenizer_and_config(texts["text"], settings)
+    tokenizer, network_config = run.tokenizer_and_config(texts["text"])
     rows = EncodedRows.from_split(texts, tokenizer, None)
     windows = guessing_windows(rows)
     held_windows = guessing_windows(EncodedRows.from_split(held_out, tokenizer, None))
     if not len(windows) or not len(held_windows):
         raise SentimentError("The texts are too short to guess a next word in them.")
-    arguments = {
-        "init_from": None if init_from is None else model_name(init_from),
-        **settings.record(),
-        "window": WINDOW,
-        "seed": seed,
-    }
     data = {
         "dataset": dataset_name(dataset),
         "revision": revision,
@@ -97,12 +90,12 @@ def pretrain(
         "train_rows": len(texts),
         "validation_rows": len(held_out),
     }
-    run.begin(arguments, data, network_config)
-    network = run.new_network(network_config, settings, rows)
+    run.begin({"window": WINDOW}, data, network_config)
+    network = run.new_network(network_config, rows)
     model = LanguageModel(network, CANDIDATES if run.accelerator.device.type == "cpu" else None)
     held_batches = TrainingBatches(held_windows, settings.batch_size, seed=0)
     history = run.fit(
-        model, guess_words, windows, settings, perplexity_validator(held_batches), by_words=True
+        model, guess_words, windows, perplexity_validator(held_batches), by_words=True
     )
 
     def fill(folder: Path) -> None:

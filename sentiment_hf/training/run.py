@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from sentiment_hf.checkpoint.card import write_card
-from sentiment_hf.checkpoint.download import find_checkpoint
+from sentiment_hf.checkpoint.download import find_checkpoint, model_name
 from sentiment_hf.checkpoint.figures import draw_training_curve
 from sentiment_hf.checkpoint.folder import TRAINING_FILE, read_config
 from sentiment_hf.checkpoint.pretrained import LSTMForSequenceClassification
@@ -46,20 +46,24 @@ class TrainingRun:
 
     Args:
         output: the folder to write; nothing is touched before `begin`.
-        source: the folder of the MODEL that it starts from, see `find_source`.
+        vocab_size: has no use with `init_from`, whose words are taken.
 
     Attributes:
         is_finished: whether the folder holds the finished training already (`resume`).
+        source: the folder of the MODEL that it starts from, if it does.
 
     Raises:
-        SentimentError: no training may write there, or there is no such device or precision.
+        SentimentError: there is no such model, device or precision, or no training may write
+            into the folder.
     """
 
     def __init__(
         self,
         output: str | Path,
-        source: Path | None,
+        settings: Preset,
         *,
+        init_from: str | Path | None,
+        vocab_size: int | None,
         resume: bool,
         overwrite: bool,
         device: str | None,
@@ -68,7 +72,11 @@ class TrainingRun:
         show_progress: bool,
     ) -> None:
         self.started = time.monotonic()
-        self.source = source
+        self.settings = settings
+        if init_from is not None and vocab_size is not None:
+            raise SentimentError("`vocab_size` has no use with `init_from`: the words come along.")
+        self.init_from = None if init_from is None else model_name(init_from)
+        self.source = None if init_from is None else find_checkpoint(init_from)
         self.folder = OutputFolder(output, resume=resume, overwrite=overwrite)
         self.is_finished = self.folder.is_finished()
         self.seed = seed
@@ -86,25 +94,33 @@ class TrainingRun:
         return str(self.accelerator.device)
 
     def tokenizer_and_config(
-        self, texts: Iterable[str], settings: Preset, id2label: dict[int, str] | None = None
+        self, texts: Iterable[str], **fields: Any
     ) -> tuple[Tokenizer, LSTMConfig]:
         """Tokenizer and configuration: from the texts and settings, or those of the source."""
-        named = {} if id2label is None else {"id2label": id2label}
         if self.source is None:
-            tokenizer = train_tokenizer(texts, settings.vocab_size)
+            tokenizer = train_tokenizer(texts, self.settings.vocab_size)
             sizes: dict[str, Any] = {"vocab_size": tokenizer.get_vocab_size()}
         else:
             base = read_config(self.source)
             tokenizer = read_tokenizer(self.source, base)
             sizes = {name: getattr(base, name) for name in ENCODER_SIZES}
-        return tokenizer, LSTMConfig(**{**settings.network, **sizes, **named})
+        return tokenizer, LSTMConfig(**{**self.settings.network, **sizes, **fields})
 
     def begin(self, arguments: dict[str, Any], data: dict[str, Any], config: LSTMConfig) -> None:
         """Called when nothing can be refused any more; drops a state that is not resumed.
 
         Args:
-            arguments, data: what is recorded, and must be the same for a training to resume.
+            arguments, data: what is recorded, beside what all trainings have, and must be the same
+                for a training to resume.
         """
+        arguments = {
+            **arguments,
+            "init_from": self.init_from,
+            "epochs": self.settings.trainer.epochs,
+            "learning_rate": self.settings.trainer.learning_rate,
+            "batch_size": self.settings.batch_size,
+            "seed": self.seed,
+        }
         self.record = {"arguments": arguments, "data": data}
         self.identity = {
             **arguments,
@@ -115,16 +131,14 @@ class TrainingRun:
         self.folder.begin(self.accelerator)
         set_seed(self.seed)
 
-    def new_network(
-        self, config: LSTMConfig, settings: Preset, rows: EncodedRows
-    ) -> LSTMForSequenceClassification:
+    def new_network(self, config: LSTMConfig, rows: EncodedRows) -> LSTMForSequenceClassification:
         """The network before its first step: from the source, word vectors or random numbers."""
         network = LSTMForSequenceClassification(config)
         if self.source is not None:
             read_encoder(self.source, network)
-        elif settings.word_vectors and not self.folder.state.exists():
+        elif self.settings.word_vectors and not self.folder.state.exists():
             vectors = word_vectors(rows, config.vocab_size, config.embedding_dim, self.seed)
-            network.embedding.load_state_dict({"weight": vectors * settings.word_vectors})
+            network.embedding.load_state_dict({"weight": vectors * self.settings.word_vectors})
         return network
 
     def fit(
@@ -132,7 +146,6 @@ class TrainingRun:
         model: nn.Module,
         loss_function: LossFunction,
         rows: EncodedRows,
-        settings: Preset,
         validate: Validate,
         *,
         max_length: int | None = None,
@@ -142,9 +155,9 @@ class TrainingRun:
         preparation = time.monotonic() - self.started
         batches = TrainingBatches(
             rows,
-            settings.batch_size,
+            self.settings.batch_size,
             max_length=max_length,
-            crop_share=settings.crop_share,
+            crop_share=self.settings.crop_share,
             seed=self.seed,
             rank=self.accelerator.process_index,
             world=self.accelerator.num_processes,
@@ -154,7 +167,7 @@ class TrainingRun:
             model,
             loss_function,
             batches,
-            settings.trainer,
+            self.settings.trainer,
             accelerator=self.accelerator,
             validate=validate,
             state=self.folder.state,
@@ -213,19 +226,6 @@ def start_accelerator(device_name: str | None, dtype_name: str | None) -> Accele
             " would do the whole work. On a CPU, set ACCELERATE_USE_CPU=true and use torchrun."
         )
     return accelerator
-
-
-def find_source(init_from: str | Path | None, vocab_size: int | None) -> Path | None:
-    """The folder of a pretrained MODEL; None where none was named.
-
-    Raises:
-        SentimentError: there is no such model, or a vocabulary was asked for beside it.
-    """
-    if init_from is None:
-        return None
-    if vocab_size is not None:
-        raise SentimentError("`vocab_size` has no use with `init_from`: the words come along.")
-    return find_checkpoint(init_from)
 
 
 def processor_name() -> str:

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sentiment_hf.checkpoint.download import model_name
 from sentiment_hf.data.batching import Batch
 from sentiment_hf.data.loading import DatasetSource
 from sentiment_hf.model.network import LSTMClassifier
@@ -19,7 +18,7 @@ from sentiment_hf.pipeline import SentimentPipeline
 from sentiment_hf.training.loop import LossFunction
 from sentiment_hf.training.presets import Preset, get_preset
 from sentiment_hf.training.rows import TrainingRows, read_training_rows
-from sentiment_hf.training.run import TrainingRun, find_source
+from sentiment_hf.training.run import TrainingRun
 from sentiment_hf.training.teacher import Teaching, rows_with_targets
 from sentiment_hf.training.validation import Validation
 
@@ -108,8 +107,8 @@ def train(
         _listed(teacher), _listed(unlabelled_split), sentences, dict(teacher_label_map or {})
     )
     run = TrainingRun(
-        output, find_source(init_from, vocab_size), resume=resume, overwrite=overwrite,
-        device=device, dtype=dtype, seed=seed, show_progress=show_progress,
+        output, settings, init_from=init_from, vocab_size=vocab_size, resume=resume,
+        overwrite=overwrite, device=device, dtype=dtype, seed=seed, show_progress=show_progress,
     )  # fmt: skip
     if run.is_finished:
         return SentimentPipeline.from_pretrained(run.folder.path, device=device)
@@ -122,26 +121,19 @@ def train(
     texts = rows.training_texts
     if len(texts) < FEW_ROWS and init_from is None and not teaching.teachers:
         logger.info(FEW_ROWS_HINT, FEW_ROWS)
-    tokenizer, network_config = run.tokenizer_and_config(texts["text"], settings, rows.names)
-    settings = _fit_to_size(settings, len(texts), rows, fixed_epochs=epochs is not None)
-    arguments = {
-        "preset": preset,
-        "init_from": None if init_from is None else model_name(init_from),
-        **teaching.record(),
-        **({"balanced": True} if balanced else {}),
-        **settings.record(),
-        "seed": seed,
-    }
+    tokenizer, network_config = run.tokenizer_and_config(texts["text"], id2label=rows.names)
+    run.settings = _fit_to_size(settings, rows, fixed_epochs=epochs is not None)
     encoded = rows_with_targets(
         teaching, rows, tokenizer, seed, device=run.device, dtype=run.precision
     )
+    arguments = {"preset": preset, **teaching.record(), **({"balanced": True} if balanced else {})}
     run.begin(arguments, rows.record(reading), network_config)
-    network = run.new_network(network_config, settings, encoded)
+    network = run.new_network(network_config, encoded)
     smoothing = 0.0 if teaching.teachers else settings.label_smoothing
     weights = balanced_weights(encoded.labels, network_config.num_labels) if balanced else None
     validation = Validation(rows, tokenizer, settings.choose_by)
     run.fit(
-        network, classification_loss(smoothing, weights), encoded, settings, validation,
+        network, classification_loss(smoothing, weights), encoded, validation,
         max_length=network_config.max_length,
     )  # fmt: skip
     figures = validation.calibrate(network)
@@ -157,16 +149,14 @@ def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
-def _fit_to_size(settings: Preset, texts: int, rows: TrainingRows, *, fixed_epochs: bool) -> Preset:
+def _fit_to_size(settings: Preset, rows: TrainingRows, *, fixed_epochs: bool) -> Preset:
     """More epochs where the preset's would be a handful of steps; no choice of an epoch where
     there are few validation rows to choose it on."""
     trainer = settings.trainer
     if not fixed_epochs:
-        steps_per_epoch = math.ceil(texts / settings.batch_size)
+        steps_per_epoch = math.ceil(len(rows.training_texts) / settings.batch_size)
         epochs = max(trainer.epochs, math.ceil(FEWEST_STEPS / steps_per_epoch))
-        patience = trainer.patience
-        if patience is not None:
-            patience = math.ceil(patience * epochs / trainer.epochs)
+        patience = trainer.patience and math.ceil(trainer.patience * epochs / trainer.epochs)
         trainer = replace(trainer, epochs=epochs, patience=patience)
     validation_rows = sum(len(one.validation) for one in rows.labelled)
     if validation_rows < FEWEST_ROWS_TO_CHOOSE and trainer.schedule != "constant":
