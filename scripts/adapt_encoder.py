@@ -13,18 +13,16 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
-from finetune_teacher import BASE, resumed_from
+from finetune_teacher import BASE, resumed_from, training_arguments
 from transformers import (
     AutoModelForMaskedLM,
     AutoTokenizer,
     DataCollatorForLanguageModeling,
     Trainer,
-    TrainingArguments,
 )
 
 from sentiment_hf.data.columns import parse_label_map
 from sentiment_hf.errors import run_script
-from sentiment_hf.model.device import pick_device, pick_training_dtype
 from sentiment_hf.training.rows import read_training_rows
 
 WINDOW = 256
@@ -82,26 +80,17 @@ def adapt(
                 windows.append(
                     {"input_ids": [tokenizer.cls_token_id, *window, tokenizer.sep_token_id]}
                 )
-    device = pick_device()
-    dtype, _ = pick_training_dtype(device)
     steps = output / "steps"
     trainer = Trainer(
         model,
-        TrainingArguments(
-            str(steps),
+        training_arguments(
+            steps,
             num_train_epochs=epochs,
             learning_rate=learning_rate,
-            warmup_steps=0.06,
-            weight_decay=0.01,
             per_device_train_batch_size=batch_size,
-            train_sampling_strategy="group_by_length",
-            use_cpu=device.type == "cpu",
-            bf16=dtype == torch.bfloat16,
             save_steps=200,
-            save_total_limit=1,
             logging_steps=100,
             seed=seed,
-            report_to="none",
         ),
         data_collator=DataCollatorForLanguageModeling(tokenizer, mlm_probability=MASKED),
         train_dataset=windows,

@@ -76,29 +76,19 @@ def finetune(
     tokenizer.model_max_length = encode.max_length
     validation = {one.name: encoded(one.validation, encode) for one in rows.labelled}
     training = [row for one in rows.labelled for row in encoded(one.train, encode) * one.repeats]
-    device = pick_device()
-    dtype, _ = pick_training_dtype(device)
-    settings = TrainingArguments(
-        str(output / "steps"),
-        num_train_epochs=epochs,
-        learning_rate=learning_rate,
-        warmup_steps=0.06,
-        weight_decay=0.01,
-        per_device_train_batch_size=batch_size,
-        per_device_eval_batch_size=4 * batch_size,
-        train_sampling_strategy="group_by_length",
-        use_cpu=device.type == "cpu",
-        bf16=dtype == torch.bfloat16,
-        eval_strategy="epoch",
-        save_steps=500,
-        save_total_limit=1,
-        logging_steps=200,
-        seed=seed,
-        report_to="none",
-    )
     trainer = Trainer(
         model,
-        settings,
+        training_arguments(
+            output / "steps",
+            num_train_epochs=epochs,
+            learning_rate=learning_rate,
+            per_device_train_batch_size=batch_size,
+            per_device_eval_batch_size=4 * batch_size,
+            eval_strategy="epoch",
+            save_steps=500,
+            logging_steps=200,
+            seed=seed,
+        ),
         data_collator=DataCollatorWithPadding(tokenizer),
         train_dataset=training,
         eval_dataset=validation,
@@ -113,6 +103,22 @@ def finetune(
     }
     (output / "validation.json").write_text(json.dumps(measured, indent=2) + "\n")
     return measured
+
+
+def training_arguments(steps: Path, **settings: Any) -> TrainingArguments:
+    device = pick_device()
+    dtype, _ = pick_training_dtype(device)
+    return TrainingArguments(
+        str(steps),
+        warmup_steps=0.06,
+        weight_decay=0.01,
+        train_sampling_strategy="group_by_length",
+        use_cpu=device.type == "cpu",
+        bf16=dtype == torch.bfloat16,
+        save_total_limit=1,
+        report_to="none",
+        **settings,
+    )
 
 
 def resumed_from(steps: Path) -> bool:

@@ -12,7 +12,6 @@ from sentiment_hf.training.loop import Validate
 
 # Gradients go back at most that many words: longer texts are cut into pieces.
 WINDOW = 128
-SHORTEST_WINDOW = 2
 # Words that a CPU samples for the softmax; a GPU computes all.
 CANDIDATES = 1024
 # Words whose scores over the vocabulary are computed at once when perplexity is measured.
@@ -55,10 +54,10 @@ class LanguageModel(nn.Module):
         ids, mask = batch.input_ids, batch.attention_mask
         embedded, lengths = self.network.embed(ids, mask)
         forward_states, backward_states = self.network.hidden_states(embedded, lengths)
-        both = mask[:, 1:] & mask[:, :-1]
-        losses = [self._guess(self.projection, forward_states[:, :-1][both], ids[:, 1:][both])]
+        pairs = mask[:, 1:]  # A word and the one before it, as rows are padded on the right.
+        losses = [self._guess(self.projection, forward_states[:, :-1][pairs], ids[:, 1:][pairs])]
         if self.backward_projection is not None and backward_states is not None:
-            states, previous = backward_states[:, 1:][both], ids[:, :-1][both]
+            states, previous = backward_states[:, 1:][pairs], ids[:, :-1][pairs]
             losses.append(self._guess(self.backward_projection, states, previous))
         return torch.stack(losses).mean()
 
@@ -94,7 +93,7 @@ def guess_words(model: nn.Module, batch: Batch) -> Tensor:
 def guessing_windows(rows: EncodedRows) -> EncodedRows:
     """The texts in pieces; those with nothing to guess are left out."""
     windows = rows.windows(WINDOW)
-    long_enough = np.flatnonzero(windows.lengths >= SHORTEST_WINDOW)
+    long_enough = np.flatnonzero(windows.lengths > 1)
     return EncodedRows(windows.tokens, windows.starts[long_enough], windows.ends[long_enough])
 
 

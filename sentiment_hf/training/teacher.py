@@ -60,12 +60,11 @@ class Teaching:
 
     def __post_init__(self) -> None:
         check_whole("sentences", self.sentences, least=0)
-        given = {
-            "unlabelled_split": bool(self.unlabelled_splits),
-            "sentences": self.sentences is not None,
-            "teacher_label_map": bool(self.label_map),
-        }
-        for name, is_given in given.items():
+        for name, is_given in (
+            ("unlabelled_split", self.unlabelled_splits),
+            ("sentences", self.sentences is not None),
+            ("teacher_label_map", self.label_map),
+        ):
             if is_given and not self.teachers:
                 raise SentimentError(f"`{name}` needs a `teacher`, which labels texts.")
 
