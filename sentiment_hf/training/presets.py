@@ -10,13 +10,12 @@ from sentiment_hf.model.config import LARGEST_SIZE
 from sentiment_hf.training.loop import TrainerSettings
 
 
-@dataclass(frozen=True)
-class Preset:
+@dataclass(frozen=True, kw_only=True)
+class Preset(TrainerSettings):
     """Everything that a training needs to know besides the data.
 
     Attributes:
         network: the fields of `LSTMConfig` that differ from its defaults.
-        trainer: how the weights are trained.
         word_vectors: the mean length of the `word_vectors` that the embedding starts from; 0 for
             random ones.
         crop_share: how many rows show a random piece of their text (see `TrainingBatches`).
@@ -24,7 +23,6 @@ class Preset:
     """
 
     network: dict[str, Any]
-    trainer: TrainerSettings
     batch_size: int = 64
     vocab_size: int = DEFAULT_VOCAB_SIZE
     word_vectors: float = 0.0
@@ -55,11 +53,8 @@ class Preset:
         return replace(
             self,
             network=self.network | ({"max_length": max_length} if max_length else {}),
-            trainer=replace(
-                self.trainer,
-                epochs=epochs or self.trainer.epochs,
-                learning_rate=learning_rate or self.trainer.learning_rate,
-            ),
+            epochs=epochs or self.epochs,
+            learning_rate=learning_rate or self.learning_rate,
             batch_size=batch_size or self.batch_size,
             vocab_size=vocab_size or self.vocab_size,
         )
@@ -75,14 +70,12 @@ PRESETS = {
             "pooling": "last",
             "max_length": 200,
         },
-        trainer=TrainerSettings(
-            epochs=8,
-            learning_rate=1e-3,
-            schedule="constant",
-            warmup_ratio=0.0,
-            max_grad_norm=5.0,
-            patience=2,
-        ),
+        epochs=8,
+        learning_rate=1e-3,
+        schedule="constant",
+        warmup_ratio=0.0,
+        max_grad_norm=5.0,
+        patience=2,
         batch_size=50,
         choose_by="accuracy",
     ),
@@ -94,15 +87,13 @@ PRESETS = {
             "word_dropout": 0.2,
             "dtype": "float16",
         },
-        trainer=TrainerSettings(
-            epochs=10,
-            learning_rate=2e-3,
-            # The vectors are good from the start; with a high learning rate they overfit.
-            learning_rate_factors=(("embedding", 0.1),),
-            ema_decay=0.998,
-            weight_decay=0.01,
-            patience=4,
-        ),
+        epochs=10,
+        learning_rate=2e-3,
+        # The vectors are good from the start; with a high learning rate they overfit.
+        learning_rate_factors=(("embedding", 0.1),),
+        ema_decay=0.998,
+        weight_decay=0.01,
+        patience=4,
         word_vectors=1.0,
         crop_share=0.2,
         label_smoothing=0.05,
@@ -117,13 +108,11 @@ PRESETS = {
             "max_length": 800,
             "dtype": "float16",
         },
-        trainer=TrainerSettings(
-            epochs=5,
-            learning_rate=3e-3,
-            learning_rate_factors=(("embedding", 0.3),),
-            ema_decay=0.998,
-            weight_decay=0.01,
-        ),
+        epochs=5,
+        learning_rate=3e-3,
+        learning_rate_factors=(("embedding", 0.3),),
+        ema_decay=0.998,
+        weight_decay=0.01,
         word_vectors=1.0,
     ),
     # For `init_from` an encoder of `pretrain`.
@@ -136,15 +125,13 @@ PRESETS = {
             "max_length": 800,
             "dtype": "float16",
         },
-        trainer=TrainerSettings(
-            epochs=2,
-            learning_rate=3e-3,
-            # Discriminative learning rates (Howard & Ruder 2018, arXiv:1801.06146): the further
-            # from the head, the more a layer already knows.
-            learning_rate_factors=(("embedding", 0.2), ("lstm", 0.5), ("backward_lstm", 0.5)),
-            ema_decay=0.998,
-            weight_decay=0.01,
-        ),
+        epochs=2,
+        learning_rate=3e-3,
+        # Discriminative learning rates (Howard & Ruder 2018, arXiv:1801.06146): the further
+        # from the head, the more a layer already knows.
+        learning_rate_factors=(("embedding", 0.2), ("lstm", 0.5), ("backward_lstm", 0.5)),
+        ema_decay=0.998,
+        weight_decay=0.01,
         batch_size=32,
         crop_share=0.2,
         label_smoothing=0.05,
@@ -155,13 +142,11 @@ PRESETS = {
 # The language model of `pretrain`.
 PRETRAINING = Preset(
     network={"hidden_size": 160, "dropout": 0.1, "embedding_dropout": 0.05},
-    trainer=TrainerSettings(
-        epochs=4,
-        learning_rate=3e-3,
-        betas=(0.9, 0.99),
-        warmup_ratio=0.05,
-        weight_decay=0.01,
-    ),
+    epochs=4,
+    learning_rate=3e-3,
+    betas=(0.9, 0.99),
+    warmup_ratio=0.05,
+    weight_decay=0.01,
     # A softmax with shared weights starts calmer from shorter vectors.
     word_vectors=128**-0.25,
 )

@@ -116,8 +116,8 @@ class TrainingRun:
         arguments = {
             **arguments,
             "init_from": self.init_from,
-            "epochs": self.settings.trainer.epochs,
-            "learning_rate": self.settings.trainer.learning_rate,
+            "epochs": self.settings.epochs,
+            "learning_rate": self.settings.learning_rate,
             "batch_size": self.settings.batch_size,
             "seed": self.seed,
         }
@@ -167,7 +167,7 @@ class TrainingRun:
             model,
             loss_function,
             batches,
-            self.settings.trainer,
+            self.settings,
             accelerator=self.accelerator,
             validate=validate,
             state=self.folder.state,

@@ -152,16 +152,15 @@ def _listed(value: Any) -> list[Any]:
 def _fit_to_size(settings: Preset, rows: TrainingRows, *, fixed_epochs: bool) -> Preset:
     """More epochs where the preset's would be a handful of steps; no choice of an epoch where
     there are few validation rows to choose it on."""
-    trainer = settings.trainer
     if not fixed_epochs:
         steps_per_epoch = math.ceil(len(rows.training_texts) / settings.batch_size)
-        epochs = max(trainer.epochs, math.ceil(FEWEST_STEPS / steps_per_epoch))
-        patience = trainer.patience and math.ceil(trainer.patience * epochs / trainer.epochs)
-        trainer = replace(trainer, epochs=epochs, patience=patience)
+        epochs = max(settings.epochs, math.ceil(FEWEST_STEPS / steps_per_epoch))
+        patience = settings.patience and math.ceil(settings.patience * epochs / settings.epochs)
+        settings = replace(settings, epochs=epochs, patience=patience)
     validation_rows = sum(len(one.validation) for one in rows.labelled)
-    if validation_rows < FEWEST_ROWS_TO_CHOOSE and trainer.schedule != "constant":
-        trainer = replace(trainer, keep_best=False, patience=None)
-    return replace(settings, trainer=trainer)
+    if validation_rows < FEWEST_ROWS_TO_CHOOSE and settings.schedule != "constant":
+        settings = replace(settings, keep_best=False, patience=None)
+    return settings
 
 
 def classification_loss(
