@@ -269,14 +269,14 @@ def _interrupted_between_steps() -> Iterator[Callable[[], bool]]:
         received.append(signum)
 
     before = {one: signal.getsignal(one) for one in SIGNALS}
-    held = {one for one, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    held = {k: v for k, v in before.items() if v not in (signal.SIG_IGN, None)}
     try:
         for one in held:
             signal.signal(one, note)
         yield lambda: bool(received)
     finally:
-        for one in held:
-            signal.signal(one, before[one])
+        for one, handler in held.items():
+            signal.signal(one, handler)
 
 
 def _diverged(step: int, what: str, value: object) -> SentimentError:

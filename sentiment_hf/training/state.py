@@ -2,8 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,33 +98,28 @@ class StateFolder:
             self._restore(PREVIOUS, trainer)
 
     def _restore(self, name: str, trainer: "Trainer") -> None:
-        with self._damage_errors():
+        folder = self.path.parent.name
+        try:
             progress = read_json(self.path / name)
             identity = dict(progress["identity"])
+            differing = [k for k, value in trainer.identity.items() if identity.get(k) != value]
             tensors = load_file(self.path / Path(progress["tensors"]).name)
             if progress.get("sha256") not in (None, _checksum(tensors)):
                 raise ValueError("its tensors differ from their checksum")
-        for key, value in trainer.identity.items():
-            if identity.get(key) != value:
-                raise SentimentError(
-                    f"The unfinished training in {self.path.parent.name} has another {key}"
-                    f" ({identity.get(key)!r}, not {value!r}); run it with the same arguments, or"
-                    " start afresh with `overwrite`."
-                )
-        with self._damage_errors():
-            _load_state(trainer, tensors, progress)
-
-    @contextmanager
-    def _damage_errors(self) -> Iterator[None]:
-        """Around what relies on a state: if it fails there, the state is damaged."""
-        try:
-            yield
-        except Exception as error:
+            if not differing:
+                _load_state(trainer, tensors, progress)
+        except Exception as error:  # Whatever fails on what was written: it is damaged.
             reason = str(error).strip().partition("\n")[0][:120]
             raise _DamagedError(
-                f"The unfinished training in {self.path.parent.name} cannot be resumed: its"
-                f" state is damaged ({reason}); start afresh with `overwrite`."
+                f"The unfinished training in {folder} cannot be resumed: its state is damaged"
+                f" ({reason}); start afresh with `overwrite`."
             ) from error
+        for key in differing:
+            raise SentimentError(
+                f"The unfinished training in {folder} has another {key} ({identity.get(key)!r}, not"
+                f" {trainer.identity[key]!r}); run it with the same arguments, or start afresh with"
+                " `overwrite`."
+            )
 
     def remove(self) -> None:
         (self.path / NEWEST).unlink(missing_ok=True)  # Without it there is no state.
