@@ -37,7 +37,7 @@ from sentiment_hf.errors import SentimentError
 from sentiment_hf.training.summary import summarize
 from sentiment_hf.training.texts import unlabelled_texts
 
-SOFT_LABEL_NAMES = {0: "neg", 1: "pos"}
+SOFT_LABEL_NAMES = ["neg", "pos"]
 # A data set among several has at least that share of the largest one's rows in an epoch ...
 LEAST_SHARE = 0.25
 # ... unless its rows would be repeated more often than this.
@@ -147,15 +147,13 @@ def read_training_rows(
     """
     _refuse_the_same_twice(sources)
     options = {name: value for name, value in reading.items() if name != "label_map"}
-    found, columns = zip(*(_open_labelled(one, seed, options) for one in sources), strict=True)
-    opened = _with_label_map(found, reading.get("label_map") or {})
-    names = _common_names(sources, opened)
-    labelled = [
-        _with_validation(name, splits, names, seed, own_columns)
-        for name, splits, own_columns in zip(
-            _different_names(sources), opened, columns, strict=True
-        )
+    opened = [
+        _open(name, source, seed, options)
+        for name, source in zip(_different_names(sources), sources, strict=True)
     ]
+    opened = _with_label_map(opened, reading.get("label_map") or {})
+    names = _common_names(opened)
+    labelled = [_with_validation(one, names, seed) for one in opened]
     largest = max(len(rows.train) for rows in labelled)
     for number, rows in enumerate(labelled):
         wanted = round(LEAST_SHARE * largest / len(rows.train))
@@ -190,10 +188,22 @@ def _different_names(sources: Sequence[DatasetSource]) -> list[str]:
     ]
 
 
-def _open_labelled(
-    source: DatasetSource, seed: int, options: Mapping[str, Any]
-) -> tuple[DatasetDict, Columns]:
-    """The split `train` and, where there is one, the validation split; its own columns' names."""
+@dataclass(frozen=True)
+class _Opened:
+    """The split `train` of a data set and, where there is one, its validation split."""
+
+    name: str
+    splits: DatasetDict
+    columns: Columns
+
+    @property
+    def label_names(self) -> list[str]:
+        """What the class ids are called; nothing where labels are soft, or where there are none."""
+        kind = self.splits[TRAIN_SPLIT].features.get("label")
+        return list(kind.names) if isinstance(kind, ClassLabel) else []
+
+
+def _open(name: str, source: DatasetSource, seed: int, options: Mapping[str, Any]) -> _Opened:
     there = open_dataset(source, config=options.get("config"), revision=options.get("revision"))
     features = next(iter(there.values())).features
     columns = find_columns(features, options.get("text_column"), options.get("label_column"))
@@ -201,69 +211,62 @@ def _open_labelled(
     if len(there) == 1 and TRAIN_SPLIT not in there and TEST_SPLIT not in there:
         source = DatasetDict({TRAIN_SPLIT: next(iter(there.values()))})
         options = {**options, "config": None, "revision": None}
-    return load_reviews(source, splits=[TRAIN_SPLIT, *own[:1]], seed=seed, **options), columns
+    reviews = load_reviews(source, splits=[TRAIN_SPLIT, *own[:1]], seed=seed, **options)
+    return _Opened(name, reviews, columns)
 
 
-def _with_label_map(
-    opened: Sequence[DatasetDict], label_map: Mapping[str, str]
-) -> list[DatasetDict]:
+def _with_label_map(opened: list[_Opened], label_map: Mapping[str, str]) -> list[_Opened]:
     """Renames labels; each name of the map must be one of some data set."""
-    named = [_label_names(splits) for splits in opened]
-    rename_labels([name for names in named for name in names], label_map)
-    own = [{n: label_map[n] for n in names if n in label_map} for names in named]
-    return [
-        number_labels(splits, "label", mapped) if mapped else splits
-        for splits, mapped in zip(opened, own, strict=True)
-    ]
+    rename_labels([name for one in opened for name in one.label_names], label_map)
+    renamed = []
+    for one in opened:
+        own = {name: label_map[name] for name in one.label_names if name in label_map}
+        splits = number_labels(one.splits, "label", own) if own else one.splits
+        renamed.append(replace(one, splits=splits))
+    return renamed
 
 
-def _label_names(splits: DatasetDict) -> list[str]:
-    """What the class ids are called; nothing where labels are soft, or where there are none."""
-    kind = splits[TRAIN_SPLIT].features.get("label")
-    return list(kind.names) if isinstance(kind, ClassLabel) else []
-
-
-def _common_names(sources: Sequence[DatasetSource], opened: list[DatasetDict]) -> dict[int, str]:
+def _common_names(opened: list[_Opened]) -> dict[int, str]:
     """What the class ids are called: as in the first data set; the others must have the same."""
-    named = [_label_names(splits) for splits in opened]
-    for source, splits, names in zip(sources, opened, named, strict=True):
-        if "label" not in splits[TRAIN_SPLIT].features:
+    for one in opened:
+        if "label" not in one.splits[TRAIN_SPLIT].features:
             raise SentimentError(
-                f"The data set {dataset_name(source)} has no column of labels; name it with"
-                " `label_column`."
+                f"The data set {one.name} has no column of labels; name it with `label_column`."
             )
-        if "" in names:
+        if "" in one.label_names:
             raise SentimentError("One of the labels is an empty text; each label needs a name.")
-    first = next((names for names in named if names), list(SOFT_LABEL_NAMES.values()))
-    for source, names in zip(sources, named, strict=True):
-        if names:
-            here, there = dataset_name(source), dataset_name(sources[0])
-            match_labels(names, first, whose=f"The labels of {here}", known=f"those of {there}")
-            match_labels(first, names, whose=f"The labels of {there}", known=f"those of {here}")
+    first = next((one.label_names for one in opened if one.label_names), SOFT_LABEL_NAMES)
+    for one in opened:
+        if one.label_names:
+            here, there = one.name, opened[0].name
+            match_labels(
+                one.label_names, first, whose=f"The labels of {here}", known=f"those of {there}"
+            )
+            match_labels(
+                first, one.label_names, whose=f"The labels of {there}", known=f"those of {here}"
+            )
         elif len(first) != 2:
             raise SentimentError(
-                f"The data set {dataset_name(source)} has soft labels, which are for two labels;"
-                f" the other data sets have {len(first)}."
+                f"The data set {one.name} has soft labels, which are for two labels; the other data"
+                f" sets have {len(first)}."
             )
     return dict(enumerate(first))
 
 
-def _with_validation(
-    name: str, splits: DatasetDict, names: dict[int, str], seed: int, columns: Columns
-) -> LabelledRows:
-    train = _numbered_as(labelled_rows(splits[TRAIN_SPLIT]), names)
+def _with_validation(one: _Opened, names: dict[int, str], seed: int) -> LabelledRows:
+    train = _numbered_as(labelled_rows(one.splits[TRAIN_SPLIT]), names)
     if not len(train):
-        raise SentimentError(f"No row of the data set {name} has both a text and a label.")
-    _check_classes(name, train, names)
-    own = next((split for split in VALIDATION_SPLITS if split in splits), None)
-    if own is not None and any(map(is_labelled, splits[own]["label"])):
-        validation = _numbered_as(labelled_rows(splits[own]), names)
+        raise SentimentError(f"No row of the data set {one.name} has both a text and a label.")
+    _check_classes(one.name, train, names)
+    own = next((split for split in VALIDATION_SPLITS if split in one.splits), None)
+    if own is not None and any(map(is_labelled, one.splits[own]["label"])):
+        validation = _numbered_as(labelled_rows(one.splits[own]), names)
         train = _without_texts(train, set(validation["text"]), own)
     else:
         train, validation = _carve(train, names, seed)
-    _check_classes(name, train, names)
-    summary = summarize(splits[TRAIN_SPLIT], train, names, columns)
-    return LabelledRows(name, train, validation, summary)
+    _check_classes(one.name, train, names)
+    summary = summarize(one.splits[TRAIN_SPLIT], train, names, one.columns)
+    return LabelledRows(one.name, train, validation, summary)
 
 
 def _numbered_as(rows: Dataset, names: dict[int, str]) -> Dataset:
