@@ -27,7 +27,8 @@ class OutputFolder:
     """The folder that a training writes, with the state that it resumes from.
 
     Raises:
-        SentimentError: no training may write there.
+        SentimentError: from each method: no training may write there, because of what the folder
+            is or holds, or because another process writes into it.
     """
 
     def __init__(self, path: str | Path, *, resume: bool, overwrite: bool) -> None:
@@ -46,11 +47,7 @@ class OutputFolder:
         self.lock = ExitStack()
 
     def is_finished(self) -> bool:
-        """Whether there is nothing left to do; touches nothing but what a kill has left.
-
-        Raises:
-            SentimentError: the folder holds something that must not be lost.
-        """
+        """Whether there is nothing left to do; touches nothing but what a kill has left."""
         found = self._content()
         if found == "training":
             if whole_folder(self.path) != self.path:
@@ -85,11 +82,7 @@ class OutputFolder:
         return "nothing"
 
     def check_writable(self, accelerator: Accelerator) -> None:
-        """Tries now what is needed at the end.
-
-        Raises:
-            SentimentError: another process writes into the folder, or nobody may.
-        """
+        """Tries now what is needed at the end."""
         place = next(path for path in (self.path, *self.path.parents) if path.exists())
         if not os.access(place, os.W_OK):
             raise SentimentError(f"The folder {place} cannot be written.", exit_status=1)

@@ -153,11 +153,7 @@ PRETRAINING = Preset(
 
 
 def get_preset(name: str) -> Preset:
-    """The preset of that name.
-
-    Raises:
-        SentimentError: there is none; the sentence lists them.
-    """
+    """The preset of that name; if there is none, the error lists them."""
     if name not in PRESETS:
         raise SentimentError(f"There is no preset {name!r}; there are {', '.join(PRESETS)}.")
     return PRESETS[name]

@@ -41,13 +41,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Teaching:
-    """Who teaches what.
-
-    Attributes:
-        teachers: checkpoints and text classifiers of `transformers`; none for no teaching.
-        unlabelled_splits: texts without labels that are taught beside the labelled ones.
-        sentences: how many sentences and pieces are taught at most; None for the default.
-        label_map: from the teachers' names of the labels to those of the data.
+    """Who teaches what, as the arguments of `train` say; without teachers nothing is taught.
 
     Raises:
         SentimentError: something to teach, and no teacher.
