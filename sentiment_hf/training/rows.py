@@ -147,10 +147,7 @@ def read_training_rows(
     """
     _refuse_the_same_twice(sources)
     options = {name: value for name, value in reading.items() if name != "label_map"}
-    opened = [
-        _open(name, source, seed, options)
-        for name, source in zip(_different_names(sources), sources, strict=True)
-    ]
+    opened = _with_different_names([_open(source, seed, options) for source in sources])
     opened = _with_label_map(opened, reading.get("label_map") or {})
     names = _common_names(opened)
     labelled = [_with_validation(one, names, seed) for one in opened]
@@ -179,15 +176,6 @@ def _refuse_the_same_twice(sources: Sequence[DatasetSource]) -> None:
         seen.add(place)
 
 
-def _different_names(sources: Sequence[DatasetSource]) -> list[str]:
-    """What the data sets are called; two of one name are numbered."""
-    names = [dataset_name(source) for source in sources]
-    return [
-        name if name not in names[:i] else f"{name}-{names[:i].count(name) + 1}"
-        for i, name in enumerate(names)
-    ]
-
-
 @dataclass(frozen=True)
 class _Opened:
     """The split `train` of a data set and, where there is one, its validation split."""
@@ -203,16 +191,27 @@ class _Opened:
         return list(kind.names) if isinstance(kind, ClassLabel) else []
 
 
-def _open(name: str, source: DatasetSource, seed: int, options: Mapping[str, Any]) -> _Opened:
+def _open(source: DatasetSource, seed: int, options: Mapping[str, Any]) -> _Opened:
     there = open_dataset(source, config=options.get("config"), revision=options.get("revision"))
     features = next(iter(there.values())).features
     columns = find_columns(features, options.get("text_column"), options.get("label_column"))
     own = [name for name in VALIDATION_SPLITS if name in there]
+    name = dataset_name(source)
     if len(there) == 1 and TRAIN_SPLIT not in there and TEST_SPLIT not in there:
         source = DatasetDict({TRAIN_SPLIT: next(iter(there.values()))})
         options = {**options, "config": None, "revision": None}
     reviews = load_reviews(source, splits=[TRAIN_SPLIT, *own[:1]], seed=seed, **options)
     return _Opened(name, reviews, columns)
+
+
+def _with_different_names(opened: list[_Opened]) -> list[_Opened]:
+    """Numbers the second data set of a name, and those after it."""
+    names = [one.name for one in opened]
+    before = [names[:i].count(name) for i, name in enumerate(names)]
+    return [
+        replace(one, name=f"{one.name}-{count + 1}") if count else one
+        for one, count in zip(opened, before, strict=True)
+    ]
 
 
 def _with_label_map(opened: list[_Opened], label_map: Mapping[str, str]) -> list[_Opened]:

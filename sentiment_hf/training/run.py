@@ -122,12 +122,8 @@ class TrainingRun:
             "seed": self.seed,
         }
         self.record = {"arguments": arguments, "data": data}
-        self.identity = {
-            **arguments,
-            "config": config.to_dict(),
-            "data": data,
-            "dtype": self.precision,
-        }
+        built = {"config": config.to_dict(), "data": data, "dtype": self.precision}
+        self.identity = arguments | built
         self.folder.begin(self.accelerator)
         set_seed(self.seed)
 
@@ -154,26 +150,15 @@ class TrainingRun:
         """Trains a model; see `Trainer.fit` and `TrainingBatches`."""
         preparation = time.monotonic() - self.started
         batches = TrainingBatches(
-            rows,
-            self.settings.batch_size,
-            max_length=max_length,
-            crop_share=self.settings.crop_share,
-            seed=self.seed,
-            rank=self.accelerator.process_index,
-            world=self.accelerator.num_processes,
-            by_words=by_words,
-        )
+            rows, self.settings.batch_size, max_length=max_length, seed=self.seed,
+            crop_share=self.settings.crop_share, rank=self.accelerator.process_index,
+            world=self.accelerator.num_processes, by_words=by_words,
+        )  # fmt: skip
         trainer = Trainer(
-            model,
-            loss_function,
-            batches,
-            self.settings,
-            accelerator=self.accelerator,
-            validate=validate,
-            state=self.folder.state,
-            identity=self.identity,
+            model, loss_function, batches, self.settings, accelerator=self.accelerator,
+            validate=validate, state=self.folder.state, identity=self.identity,
             show_progress=self.show_progress,
-        )
+        )  # fmt: skip
         with self.folder.released_on_error():
             history = trainer.fit()
         device = self.accelerator.device
