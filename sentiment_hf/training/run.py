@@ -89,10 +89,6 @@ class TrainingRun:
     def precision(self) -> str:
         return "bfloat16" if self.accelerator.mixed_precision == "bf16" else "float32"
 
-    @property
-    def device(self) -> str:
-        return str(self.accelerator.device)
-
     def tokenizer_and_config(
         self, texts: Iterable[str], **fields: Any
     ) -> tuple[Tokenizer, LSTMConfig]:

@@ -124,7 +124,7 @@ def train(
     tokenizer, network_config = run.tokenizer_and_config(texts["text"], id2label=rows.names)
     run.settings = _fit_to_size(settings, rows, fixed_epochs=epochs is not None)
     encoded = rows_with_targets(
-        teaching, rows, tokenizer, seed, device=run.device, dtype=run.precision
+        teaching, rows, tokenizer, seed, device=str(run.accelerator.device), dtype=run.precision
     )
     arguments = {"preset": preset, **teaching.record(), **({"balanced": True} if balanced else {})}
     run.begin(arguments, rows.record(reading), network_config)
