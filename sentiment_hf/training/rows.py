@@ -5,6 +5,7 @@ No validation text is ever trained on.
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -147,8 +148,9 @@ def read_training_rows(
     """
     _refuse_the_same_twice(sources)
     options = {name: value for name, value in reading.items() if name != "label_map"}
-    opened = _with_different_names([_open(source, seed, options) for source in sources])
-    opened = _with_label_map(opened, reading.get("label_map") or {})
+    opened = [_open(source, seed, options) for source in sources]
+    _number_equal_names(opened)
+    _rename_labels(opened, reading.get("label_map") or {})
     names = _common_names(opened)
     labelled = [_with_validation(one, names, seed) for one in opened]
     largest = max(len(rows.train) for rows in labelled)
@@ -176,7 +178,7 @@ def _refuse_the_same_twice(sources: Sequence[DatasetSource]) -> None:
         seen.add(place)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Opened:
     """The split `train` of a data set and, where there is one, its validation split."""
 
@@ -204,25 +206,22 @@ def _open(source: DatasetSource, seed: int, options: Mapping[str, Any]) -> _Open
     return _Opened(name, reviews, columns)
 
 
-def _with_different_names(opened: list[_Opened]) -> list[_Opened]:
-    """Numbers the second data set of a name, and those after it."""
-    names = [one.name for one in opened]
-    before = [names[:i].count(name) for i, name in enumerate(names)]
-    return [
-        replace(one, name=f"{one.name}-{count + 1}") if count else one
-        for one, count in zip(opened, before, strict=True)
-    ]
+def _number_equal_names(opened: list[_Opened]) -> None:
+    seen: Counter[str] = Counter()
+    for one in opened:
+        name = one.name
+        seen[name] += 1
+        if seen[name] > 1:
+            one.name = f"{name}-{seen[name]}"
 
 
-def _with_label_map(opened: list[_Opened], label_map: Mapping[str, str]) -> list[_Opened]:
-    """Renames labels; each name of the map must be one of some data set."""
+def _rename_labels(opened: list[_Opened], label_map: Mapping[str, str]) -> None:
+    """Each name of the map must be one of some data set."""
     rename_labels([name for one in opened for name in one.label_names], label_map)
-    renamed = []
     for one in opened:
         own = {name: label_map[name] for name in one.label_names if name in label_map}
-        splits = number_labels(one.splits, "label", own) if own else one.splits
-        renamed.append(replace(one, splits=splits))
-    return renamed
+        if own:
+            one.splits = number_labels(one.splits, "label", own)
 
 
 def _common_names(opened: list[_Opened]) -> dict[int, str]:
