@@ -112,6 +112,7 @@ def test_windows_are_the_same_words_in_pieces_of_one_row_each():
     rows = encoded(np.array([7, 1, 3, 6]))
     pieces = rows.windows(3)
     assert pieces.lengths.tolist() == [3, 3, 1, 1, 3, 3, 3]
+    assert rows.windows(3, shortest=2).lengths.tolist() == [3, 3, 3, 3, 3]
     assert np.concatenate([pieces[i] for i in range(7)]).tolist() == rows.tokens.tolist()
 
 

@@ -136,13 +136,18 @@ class EncodedRows:
     def lengths(self) -> np.ndarray:
         return self.ends - self.starts
 
-    def windows(self, length: int) -> "EncodedRows":
-        """The same texts cut into pieces of at most `length` words, each a row of its own."""
+    def windows(self, length: int, shortest: int = 1) -> "EncodedRows":
+        """The same texts cut into pieces of at most `length` words, each a row of its own.
+
+        Args:
+            shortest: pieces of fewer words are left out.
+        """
         pieces = -(-self.lengths // length)
         offsets = np.arange(pieces.sum()) - np.repeat(np.cumsum(pieces) - pieces, pieces)
         starts = np.repeat(self.starts, pieces) + offsets * length
         ends = np.minimum(starts + length, np.repeat(self.ends, pieces))
-        return EncodedRows(self.tokens, starts, ends)
+        kept = ends - starts >= shortest
+        return EncodedRows(self.tokens, starts[kept], ends[kept])
 
 
 def target_probabilities(values: np.ndarray, num_labels: int) -> np.ndarray:

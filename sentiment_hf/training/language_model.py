@@ -2,11 +2,10 @@
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sentiment_hf.data.batching import Batch, EncodedRows, TrainingBatches
+from sentiment_hf.data.batching import Batch, TrainingBatches
 from sentiment_hf.model.network import LSTMClassifier
 from sentiment_hf.training.loop import Validate
 
@@ -88,13 +87,6 @@ class LanguageModel(nn.Module):
 def guess_words(model: nn.Module, batch: Batch) -> Tensor:
     """The language model's objective."""
     return model(batch)
-
-
-def guessing_windows(rows: EncodedRows) -> EncodedRows:
-    """The texts in pieces; those with nothing to guess are left out."""
-    windows = rows.windows(WINDOW)
-    long_enough = np.flatnonzero(windows.lengths > 1)
-    return EncodedRows(windows.tokens, windows.starts[long_enough], windows.ends[long_enough])
 
 
 def perplexity_validator(batches: TrainingBatches) -> Validate:

@@ -13,7 +13,6 @@ from sentiment_hf.training.language_model import (
     WINDOW,
     LanguageModel,
     guess_words,
-    guessing_windows,
     perplexity_validator,
 )
 from sentiment_hf.training.presets import PRETRAINING
@@ -79,8 +78,9 @@ def pretrain(
     texts, held_out = pretraining_texts(reviews, splits, seed)
     tokenizer, network_config = run.tokenizer_and_config(texts["text"])
     rows = EncodedRows.from_split(texts, tokenizer, None)
-    windows = guessing_windows(rows)
-    held_windows = guessing_windows(EncodedRows.from_split(held_out, tokenizer, None))
+    held_rows = EncodedRows.from_split(held_out, tokenizer, None)
+    # In a piece of one word there is nothing to guess.
+    windows, held_windows = (part.windows(WINDOW, shortest=2) for part in (rows, held_rows))
     if not len(windows) or not len(held_windows):
         raise SentimentError("The texts are too short to guess a next word in them.")
     data = {
