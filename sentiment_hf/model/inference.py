@@ -1,14 +1,30 @@
 """Logits of many texts: batches of like length through the network, answers in input order."""
 
+from copy import deepcopy
+from typing import TypeVar
+
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sentiment_hf.arguments import check_whole
 from sentiment_hf.data.batching import EncodedRows, make_batch, texts_of_like_length
 from sentiment_hf.model.network import LSTMClassifier
 
 WORDS_PER_BATCH = 16_384
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def evaluation_copy(module: Module) -> Module:
+    """A copy in evaluation mode that shares the weights; what is done to it stays with it."""
+    tensors = [*module.parameters(), *module.buffers()]
+    return deepcopy(module, {id(tensor): tensor for tensor in tensors}).eval()
+
+
+def in_evaluation_mode(module: Module) -> Module:
+    """The module, or a copy of one that is training: other threads may compute with it now."""
+    training = any(part.training for part in module.modules())
+    return evaluation_copy(module) if training else module
 
 
 @torch.inference_mode()
@@ -30,9 +46,8 @@ def predict_logits(
         SentimentError: a `batch_size` that is none.
     """
     check_whole("batch_size", batch_size)
+    network = in_evaluation_mode(network)
     device = network.linear.weight.device
-    was_training = network.training
-    network.eval()
     outputs = network.config.num_outputs
     logits = torch.empty((len(rows),) if outputs == 1 else (len(rows), outputs))
     for numbers, texts in texts_of_like_length(
@@ -41,5 +56,4 @@ def predict_logits(
         here = make_batch(texts).to(device)
         answers = network(here.input_ids, here.attention_mask)
         logits[torch.from_numpy(numbers)] = answers.float().cpu()
-    network.train(was_training)
     return logits

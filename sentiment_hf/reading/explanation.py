@@ -11,8 +11,8 @@ from torch import Tensor
 from sentiment_hf.data.batching import cut
 from sentiment_hf.data.tokenization import UNK_ID
 from sentiment_hf.errors import SentimentError
+from sentiment_hf.model.inference import evaluation_copy
 from sentiment_hf.model.network import LSTMClassifier
-from sentiment_hf.reading.trace import evaluation_mode
 from sentiment_hf.reading.trajectory import between
 
 WORDS_AT_ONCE = 64
@@ -61,33 +61,34 @@ def explain(network: LSTMClassifier, tokenizer: Tokenizer, text: str) -> Explana
     kept = cut(np.arange(max(len(encoding.ids), 1)), network.config.max_length)
     ids = torch.tensor(encoding.ids or [UNK_ID])[kept][None].to(network.linear.weight.device)
     words = [between(text, encoding.offsets, i, i + 1) for i in kept] if encoding.ids else [text]
-    with evaluation_mode(network):
-        with torch.no_grad():
-            probabilities = network.probabilities(network(ids))[0]
-            label = int(probabilities.argmax())
+    network = evaluation_copy(network)
+    for lstm in (network.lstm, network.backward_lstm):
+        if lstm is not None:  # cuDNN gives an LSTM no gradients in evaluation mode.
+            lstm.dropout = 0.0
+            lstm.train()
+    with torch.no_grad():
+        probabilities = network.probabilities(network(ids))[0]
+        label = int(probabilities.argmax())
 
-            def probability(mask: Tensor) -> Tensor:
-                logits = network(ids.expand(len(mask), -1), mask)
-                return network.probabilities(logits)[:, label]
+        def probability(mask: Tensor) -> Tensor:
+            logits = network(ids.expand(len(mask), -1), mask)
+            return network.probabilities(logits)[:, label]
 
-            everything = torch.ones_like(ids, dtype=torch.float32)
-            deletion = FeatureAblation(probability).attribute(
-                everything, baselines=0, perturbations_per_eval=WORDS_AT_ONCE
-            )
-        embedded, lengths = network.embed(ids)
-        vectors = embedded.detach()
+        everything = torch.ones_like(ids, dtype=torch.float32)
+        deletion = FeatureAblation(probability).attribute(
+            everything, baselines=0, perturbations_per_eval=WORDS_AT_ONCE
+        )
+        vectors, lengths = network.embed(ids)
 
-        def logit(vectors: Tensor) -> Tensor:
-            logits = network.classify(vectors, lengths.expand(len(vectors)))
-            if network.config.num_outputs > 1:
-                return logits[:, label]
-            return logits if label == 1 else -logits
+    def logit(vectors: Tensor) -> Tensor:
+        logits = network.classify(vectors, lengths.expand(len(vectors)))
+        if network.config.num_outputs > 1:
+            return logits[:, label]
+        return logits if label == 1 else -logits
 
-        # cuDNN gives an LSTM no gradients in evaluation mode.
-        with torch.backends.cudnn.flags(enabled=False):
-            gradients = IntegratedGradients(logit).attribute(vectors, n_steps=INTEGRATION_STEPS)
-        with torch.no_grad():
-            difference = float(logit(vectors) - logit(torch.zeros_like(vectors)))
+    gradients = IntegratedGradients(logit).attribute(vectors, n_steps=INTEGRATION_STEPS)
+    with torch.no_grad():
+        difference = float(logit(vectors) - logit(torch.zeros_like(vectors)))
     missing = abs(float(gradients.sum()) - difference)
     return Explanation(
         network.config.label_names[label],

@@ -9,15 +9,9 @@ from torch import Tensor, nn
 
 from sentiment_hf.data.batching import cut, pad_rows
 from sentiment_hf.data.tokenization import UNK_TOKEN, encode_texts
-from sentiment_hf.model.network import LSTMClassifier
-from sentiment_hf.reading.trace import (
-    NUMBERS_SHOWN,
-    ROWS_SHOWN,
-    Step,
-    evaluation_mode,
-    make_step,
-    record,
-)
+from sentiment_hf.model.inference import in_evaluation_mode
+from sentiment_hf.model.network import LSTMClassifier, reversed_positions, take_positions
+from sentiment_hf.reading.trace import NUMBERS_SHOWN, ROWS_SHOWN, Step, make_step
 
 BATCH, SEQUENCE, EMBEDDING, HIDDEN = "batch", "sequence", "embedding", "hidden"
 POOLING = {
@@ -28,6 +22,7 @@ POOLING = {
 }
 
 
+@torch.inference_mode()
 def trace_texts(
     network: LSTMClassifier,
     tokenizer: Tokenizer,
@@ -43,14 +38,17 @@ def trace_texts(
     Args:
         labels: class ids of the texts, shown as y.
     """
+    network = in_evaluation_mode(network)
     config = network.config
     as_grid = config.pooling == "last" and not config.bidirectional
     rows = [cut(np.asarray(ids), config.max_length) for ids in encode_texts(tokenizer, texts)]
     width = config.max_length if as_grid else None
     x = torch.from_numpy(pad_rows(rows, width, side="left" if as_grid else "right"))
     x = x.to(network.linear.weight.device)
-    calls = {call.name: call for call in record(network, x)}
-    lengths = torch.tensor([len(row) for row in rows], device=x.device)
+    # The forward pass, step by step; both directions' states are aligned with the words.
+    embedded, lengths = network.embed(x)
+    states, backward_states = network.hidden_states(embedded, lengths)
+    pooled = network.pooling(states, backward_states, lengths)
 
     def shown(sequence: Tensor) -> Tensor:
         return _right_aligned(sequence, lengths, x.shape[1]) if as_grid else sequence
@@ -60,17 +58,15 @@ def trace_texts(
     if labels is not None:
         answers = torch.tensor(labels)
         steps.append(make_step("y", "The true label of each review.", answers, axes=(BATCH,)))
-    embedded = calls["embedding"].outputs[0]
     steps += _embedding(network, shown(embedded), end)
-    # Both directions' states, aligned with the words.
-    states = calls["pooling"].inputs
     final = _final_states(network.lstm, embedded, lengths)
-    steps += _lstm(network, "lstm", shown(states[0]), final, end)
-    if network.backward_lstm is not None:
-        final = _final_states(network.backward_lstm, calls["backward_lstm"].inputs[0], lengths)
-        steps += _lstm(network, "backward_lstm", states[1], final, end)
+    steps += _lstm(network, "lstm", shown(states), final, end)
+    if network.backward_lstm is not None and backward_states is not None:
+        read = take_positions(embedded, reversed_positions(lengths, embedded.shape[1]))
+        final = _final_states(network.backward_lstm, read, lengths)
+        steps += _lstm(network, "backward_lstm", backward_states, final, end)
     if as_grid:
-        grid = shown(states[0])
+        grid = shown(states)
         flat = grid.reshape(-1, grid.shape[2])
         what = "All positions of all reviews in one row."
         first = make_step(
@@ -78,9 +74,10 @@ def trace_texts(
             input_shape=tuple(grid.shape), axes=("position", HIDDEN), from_the_end=0,
         )  # fmt: skip
         return [*steps, first, *_head(network, flat, tuple(grid.shape[:2]))]
-    pooled, axes = calls["pooling"].outputs[0], (BATCH, "features")
-    what, shape = POOLING[config.pooling], tuple(states[0].shape)
-    first = make_step("pooling", what, pooled, input_shape=shape, axes=axes)
+    first = make_step(
+        "pooling", POOLING[config.pooling], pooled,
+        input_shape=tuple(states.shape), axes=(BATCH, "features"),
+    )  # fmt: skip
     return [*steps, first, *_head(network, pooled)]
 
 
@@ -149,14 +146,12 @@ def _lstm(
     ]
 
 
-@torch.inference_mode()
 def _final_states(module: nn.LSTM, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """The states after each row's own last word: the LSTM itself, told where each row ends."""
     packed = nn.utils.rnn.pack_padded_sequence(
         inputs, lengths.cpu(), batch_first=True, enforce_sorted=False
     )
-    with evaluation_mode(module):
-        return module(packed)[1]
+    return module(packed)[1]
 
 
 def _right_aligned(sequence: Tensor, lengths: Tensor, width: int) -> Tensor:
@@ -167,7 +162,6 @@ def _right_aligned(sequence: Tensor, lengths: Tensor, width: int) -> Tensor:
     return grid
 
 
-@torch.inference_mode()
 def _head(
     network: LSTMClassifier, features: Tensor, grid: tuple[int, ...] | None = None
 ) -> list[Step]:

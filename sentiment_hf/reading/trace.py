@@ -3,14 +3,14 @@
 Captured with hooks, so the numbers are those of the pass itself.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
+
+from sentiment_hf.model.inference import evaluation_copy
 
 ROWS_SHOWN = 3
 NUMBERS_SHOWN = 6
@@ -57,70 +57,33 @@ class Step:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class Call:
-    """One call of a module: the tensors that went in and came out, in order."""
-
-    name: str
-    module: nn.Module
-    inputs: list[Tensor]
-    outputs: list[Tensor]
-
-
 def trace(module: nn.Module, *inputs: Any, **keywords: Any) -> list[Step]:
     """What each module without children does to its input, in the order of the calls.
 
-    The module is run once, in evaluation mode and without gradients; it is left as it was.
+    A copy that shares the weights is run once, in evaluation mode and without gradients: what other
+    threads do with the module at the same time is not seen.
 
     Args:
         inputs, keywords: what the module's `forward` takes.
     """
-    return [step for call in record(module, *inputs, **keywords) for step in steps_of(call)]
-
-
-def record(module: nn.Module, *inputs: Any, **keywords: Any) -> list[Call]:
-    """Runs the module once and records each call that called no other module."""
-    calls: list[Call] = []
+    calls: list[list[Step]] = []
     begun: list[int] = []
-    names = {part: name for name, part in module.named_modules()}
+    own = evaluation_copy(module)
+    names = {part: name or type(part).__name__ for name, part in own.named_modules()}
 
     def begin(part: nn.Module, given: Any) -> None:
         begun.append(len(calls))
 
     def note(part: nn.Module, given: Any, named: Any, result: Any) -> None:
-        if begun.pop() == len(calls):
-            # Cloned: the next module may write over what it is given.
-            outputs = [tensor.clone() for tensor in _flat(result)]
-            name = names[part] or type(part).__name__
-            calls.append(Call(name, part, _flat([given, named]), outputs))
+        if begun.pop() == len(calls):  # It called no other module.
+            calls.append(_steps_of(names[part], part, _flat([given, named]), _flat(result)))
 
-    hooks = [
-        hook
-        for part in module.modules()
-        for hook in (
-            part.register_forward_pre_hook(begin),
-            part.register_forward_hook(note, with_kwargs=True),
-        )
-    ]
-    try:
-        with evaluation_mode(module), torch.inference_mode():
-            module(*inputs, **keywords)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return calls
-
-
-@contextmanager
-def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Puts a module in evaluation mode, and each part of it back in its own mode."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
+    for part in names:
+        part.register_forward_pre_hook(begin)
+        part.register_forward_hook(note, with_kwargs=True)
+    with torch.inference_mode():
+        own(*inputs, **keywords)
+    return [step for steps in calls for step in steps]
 
 
 def _flat(value: Any) -> list[Tensor]:
@@ -135,25 +98,27 @@ def _flat(value: Any) -> list[Tensor]:
     return []
 
 
-def steps_of(call: Call) -> list[Step]:
+def _steps_of(
+    name: str, module: nn.Module, inputs: list[Tensor], outputs: list[Tensor]
+) -> list[Step]:
     """A call as steps: one for each tensor that came out of it."""
-    kind = type(call.module).__name__
-    shape = tuple(call.inputs[0].shape) if call.inputs else ()
-    parameters = sum(parameter.numel() for parameter in call.module.parameters())
+    kind = type(module).__name__
+    shape = tuple(inputs[0].shape) if inputs else ()
+    parameters = sum(parameter.numel() for parameter in module.parameters())
     parts = ["", " final hidden state", " final cell state"]
-    if not isinstance(call.module, nn.RNNBase):
-        parts = ["", *(f" output {number}" for number in range(1, len(call.outputs)))]
+    if not isinstance(module, nn.RNNBase):
+        parts = ["", *(f" output {number}" for number in range(1, len(outputs)))]
     what = WHAT.get(kind, f"A {kind}.")
     return [
         make_step(
-            call.name + part,
+            name + part,
             what,
             output,
             input_shape=shape,
             axes=STATE_AXES[output.ndim] if "final" in part else (),
             parameters=0 if part else parameters,
         )
-        for part, output in zip(parts, call.outputs, strict=False)
+        for part, output in zip(parts, outputs, strict=False)
     ]
 
 
