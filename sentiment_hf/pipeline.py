@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 
 BACKENDS = ("auto", "onnx", "torch")
 LABEL_COLUMN, SCORE_COLUMN = "predicted_label", "predicted_score"
-_IMPORTED_IN = os.getpid()
 _NOT_GIVEN: Any = object()
 
 
@@ -215,10 +213,6 @@ class SentimentPipeline(PushToHubMixin):
         from sentiment_hf.checkpoint.pretrained import LSTMForSequenceClassification
         from sentiment_hf.model.device import pick_dtype
 
-        if os.getpid() != _IMPORTED_IN:
-            # Forked, as by `map(num_proc=2)`: torch's threads stayed behind, and it would wait
-            # for them for ever. Each process is one of several anyway.
-            torch.set_num_threads(1)
         self.network = LSTMForSequenceClassification(LSTMConfig.from_dict(state["config"]))
         weights = {name: torch.from_numpy(w) for name, w in state["weights"].items()}
         self.network.load_state_dict(weights)

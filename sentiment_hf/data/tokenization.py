@@ -1,8 +1,9 @@
 """Words: the word-level tokenizer, trained and used through `tokenizers`."""
 
 import logging
+import os
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from tokenizers import Regex, Tokenizer
@@ -29,6 +30,11 @@ CHECKED_ROWS = 16
 SMALLEST_VOCAB_SIZE = 3  # [PAD], [UNK] and a word.
 
 logger = logging.getLogger(__name__)
+
+if hasattr(os, "register_at_fork"):
+    # The threads of `tokenizers` do not follow a fork. It knows, unless this variable is set.
+    _encode_alone = partial(os.environ.__setitem__, "TOKENIZERS_PARALLELISM", "false")
+    os.register_at_fork(after_in_child=_encode_alone)
 
 # Brackets are always words of their own, so no text can spell [PAD] or [UNK].
 WORD = Regex(

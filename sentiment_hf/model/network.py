@@ -5,10 +5,17 @@ their first word on, the backward direction over each row reversed within its ow
 pooling over the real words.
 """
 
+import os
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
 from sentiment_hf.model.config import LSTMConfig, Pooling
+
+if hasattr(os, "register_at_fork"):
+    # torch's threads do not follow a fork, and the child would wait for them for ever.
+    os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 
 def left_align(input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
