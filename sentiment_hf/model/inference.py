@@ -1,6 +1,7 @@
 """Logits of many texts: batches of like length through the network, answers in input order."""
 
 from copy import deepcopy
+from threading import Lock, Thread
 from typing import TypeVar
 
 import numpy as np
@@ -10,9 +11,11 @@ from torch import Tensor, nn
 from sentiment_hf.arguments import check_whole
 from sentiment_hf.data.batching import EncodedRows, make_batch, texts_of_like_length
 from sentiment_hf.model.network import LSTMClassifier
+from sentiment_hf.model.workers import WORDS_PER_BATCH, answer_batches
 
-WORDS_PER_BATCH = 16_384
+WORDS_PER_BATCH_ALONE = 16_384
 Module = TypeVar("Module", bound=nn.Module)
+_SETTING = Lock()
 
 
 def evaluation_copy(module: Module) -> Module:
@@ -27,7 +30,6 @@ def in_evaluation_mode(module: Module) -> Module:
     return evaluation_copy(module) if training else module
 
 
-@torch.inference_mode()
 def predict_logits(
     network: LSTMClassifier,
     rows: EncodedRows | list[np.ndarray],
@@ -48,12 +50,29 @@ def predict_logits(
     check_whole("batch_size", batch_size)
     network = in_evaluation_mode(network)
     device = network.linear.weight.device
+    # Autocast is a state of the caller's thread.
+    alone = device.type != "cpu" or torch.is_autocast_enabled("cpu")
+    threads = 1 if alone else torch.get_num_threads()
+    words = WORDS_PER_BATCH if threads > 1 else WORDS_PER_BATCH_ALONE
     outputs = network.config.num_outputs
     logits = torch.empty((len(rows),) if outputs == 1 else (len(rows), outputs))
-    for numbers, texts in texts_of_like_length(
-        rows, network.config.max_length, WORDS_PER_BATCH, batch_size
-    ):
-        here = make_batch(texts).to(device)
-        answers = network(here.input_ids, here.attention_mask)
-        logits[torch.from_numpy(numbers)] = answers.float().cpu()
+
+    @torch.inference_mode()
+    def answer(batch: tuple[np.ndarray, list[np.ndarray]]) -> tuple[np.ndarray, Tensor]:
+        here = make_batch(batch[1]).to(device)
+        return batch[0], network(here.input_ids, here.attention_mask).float().cpu()
+
+    batches = texts_of_like_length(rows, network.config.max_length, words, batch_size)
+    for numbers, answers in answer_batches(answer, batches, threads, _compute_in_one_thread):
+        logits[torch.from_numpy(numbers)] = answers
     return logits
+
+
+def _compute_in_one_thread() -> None:
+    """Bounds torch in this new thread; the rest of the process keeps its number of threads."""
+    with _SETTING:
+        default = torch.get_num_threads()
+        torch.set_num_threads(1)  # That is the default of new threads, too, until the next line.
+        restoring = Thread(target=torch.set_num_threads, args=(default,))
+        restoring.start()
+        restoring.join()

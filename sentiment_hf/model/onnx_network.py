@@ -1,8 +1,6 @@
 """The network through ONNX Runtime: logits of many texts on the CPU, without torch."""
 
 import hashlib
-import os
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -10,11 +8,9 @@ from sentiment_hf.arguments import check_whole
 from sentiment_hf.data.batching import EncodedRows, pad_rows, texts_of_like_length
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.model.config import LSTMConfig
+from sentiment_hf.model.workers import WORDS_PER_BATCH, answer_batches, threads_at_once
 
-# Several batches of this size at once, one thread each, are faster than threads inside of one.
-WORDS_PER_BATCH = 8_192
 INPUTS = ["attention_mask", "input_ids"]
-_IMPORTED_IN = os.getpid()
 
 
 class OnnxNetwork:
@@ -63,9 +59,8 @@ class OnnxNetwork:
         config = self.config
         logits = np.empty((len(rows), config.num_labels), dtype=np.float32)
         batches = texts_of_like_length(rows, config.max_length, WORDS_PER_BATCH, batch_size)
-        with ThreadPoolExecutor(threads_at_once()) as pool:
-            for numbers, answers in pool.map(self._answer, batches):
-                logits[numbers] = answers * np.float32(config.temperature)
+        for numbers, answers in answer_batches(self._answer, batches, threads_at_once()):
+            logits[numbers] = answers * np.float32(config.temperature)
         return logits[:, 1] if config.num_labels == 2 else logits
 
     def _answer(self, batch: tuple[np.ndarray, list[np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
@@ -83,16 +78,3 @@ class OnnxNetwork:
             scaled = np.stack([np.zeros_like(scaled), scaled], axis=-1)
         powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
         return powers / powers.sum(axis=-1, keepdims=True)
-
-
-def threads_at_once() -> int:
-    """As many as there are cores for this process, or as OMP_NUM_THREADS says, which torch reads.
-
-    One in a forked process, as `map(num_proc=2)` makes them: it is one of several.
-    """
-    if os.getpid() != _IMPORTED_IN:
-        return 1
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    if wanted.isdecimal() and int(wanted):
-        return int(wanted)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
