@@ -30,7 +30,6 @@ from sentiment_hf.checkpoint.files import made_folder, read_json, remove_leftove
 from sentiment_hf.data.columns import TEXT_NAMES, find_text_column
 from sentiment_hf.data.loading import DatasetSource, dataset_errors, dataset_name, open_splits
 from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_errors
-from sentiment_hf.model.memory import keep_few_shapes
 from sentiment_hf.pipeline import LABEL_COLUMN, SCORE_COLUMN, SentimentPipeline
 from sentiment_hf.version import __version__
 
@@ -101,7 +100,6 @@ def annotate(
     if not sum(totals.values()):
         raise SentimentError(f"The data set {source} has no rows.")
     checkpoint = find_checkpoint(model)
-    keep_few_shapes()
     pipe = SentimentPipeline.from_pretrained(
         checkpoint, device=device, dtype=dtype, backend=backend
     )

@@ -30,6 +30,7 @@ from sentiment_hf.data.loading import (
     open_dataset,
 )
 from sentiment_hf.data.splits import labelled_rows
+from sentiment_hf.data.tokenization import encode_texts, slices_of
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.export.onnx_folder import is_export
 from sentiment_hf.pipeline import SentimentPipeline
@@ -136,7 +137,8 @@ def evaluate(
             "dtype": dtype or "float32",
             "backend": pipe.backend,
         }
-        lengths = np.array([len(encoding.ids) for encoding in pipe.tokenizer.encode_batch(texts)])
+        encoded = (encode_texts(pipe.tokenizer, some) for some in slices_of(texts))
+        lengths = np.array([len(ids) for some in encoded for ids in some])
         _save(folder, {**source, **results}, probabilities, labels, lengths, pipe, weights)
     return results
 

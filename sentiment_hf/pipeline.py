@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +18,7 @@ from sentiment_hf.checkpoint.records import drop_other_records
 from sentiment_hf.checkpoint.tokenizer_file import read_tokenizer, write_tokenizer
 from sentiment_hf.checkpoint.upload import PushToHubMixin
 from sentiment_hf.checkpoint.weights import weights_checksum, write_network
-from sentiment_hf.data.tokenization import encode_texts, readable
+from sentiment_hf.data.tokenization import encode_texts, readable, shortened, slices_of
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.export.onnx_folder import is_export, read_graph
 from sentiment_hf.model.config import LSTMConfig
@@ -102,7 +102,9 @@ class SentimentPipeline(PushToHubMixin):
             return OnnxPipeline(OnnxNetwork(config, read_graph(folder, config)), tokenizer)
         from sentiment_hf.checkpoint.pretrained import read_network
         from sentiment_hf.model.device import pick_device, pick_dtype
+        from sentiment_hf.model.memory import keep_few_shapes
 
+        keep_few_shapes()
         network = read_network(folder, config)
         network.to(pick_device(device), pick_dtype(dtype or "float32"))
         return cls(network, tokenizer)
@@ -144,13 +146,13 @@ class SentimentPipeline(PushToHubMixin):
         names = self.config.label_names
         count = 1 if top_k is _NOT_GIVEN else len(names) if top_k is None else top_k
         best = np.argsort(-probabilities, axis=-1, kind="stable")[:, :count]
-        answers = [
+        answers = (
             [{"label": names[i], "score": float(row[i])} for i in ids]
-            for row, ids in zip(probabilities, best.tolist(), strict=True)
-        ]
+            for row, ids in zip(probabilities, best, strict=True)
+        )
         if isinstance(texts, str):
-            return answers[0]
-        return [answer[0] for answer in answers] if top_k is _NOT_GIVEN else answers
+            return next(answers)
+        return [answer[0] for answer in answers] if top_k is _NOT_GIVEN else list(answers)
 
     def annotate(self, batch: Mapping[str, Sequence], text_column: str = "text") -> dict[str, list]:
         """For `dataset.map(pipe.annotate, batched=True)`: the answer beside each row.
@@ -225,7 +227,7 @@ class SentimentPipeline(PushToHubMixin):
         """The steps from the texts to the verdicts; see `sentiment_hf.reading.layers`."""
         from sentiment_hf.reading.layers import trace_texts
 
-        several = [readable(text) for text in listed_texts(texts)]
+        several = [shortened(readable(text)) for text in listed_texts(texts)]
         if not several:
             raise SentimentError("There is no text to follow through the network.")
         if labels is not None and len(labels) != len(several):
@@ -236,13 +238,13 @@ class SentimentPipeline(PushToHubMixin):
         """The probability of the second label after each word of a text, at most 200 points."""
         from sentiment_hf.reading.trajectory import trajectory
 
-        return trajectory(self.network, self.tokenizer, readable(one_text(text)))
+        return trajectory(self.network, self.tokenizer, shortened(readable(one_text(text))))
 
     def explain(self, text: str) -> "Explanation":
         """What each word of a text contributes to its label (extra `explain`)."""
         from sentiment_hf.reading.explanation import explain
 
-        return explain(self.network, self.tokenizer, readable(one_text(text)))
+        return explain(self.network, self.tokenizer, shortened(readable(one_text(text))))
 
     def probabilities(
         self, texts: Sequence[str], *, batch_size: int | None = None
@@ -257,13 +259,21 @@ class SentimentPipeline(PushToHubMixin):
         self, texts: Sequence[str], *, batch_size: int | None = None
     ) -> "Tensor | np.ndarray":
         """Logits of each text, in order: `(len(texts),)` for two labels, else with `num_labels`."""
+        import torch
+
         from sentiment_hf.model.inference import predict_logits
 
-        return predict_logits(self.network, self._encoded(texts), batch_size=batch_size)
+        return torch.cat(
+            [
+                predict_logits(self.network, rows, batch_size=batch_size)
+                for rows in self._encoded_slices(texts)
+            ]
+        )
 
-    def _encoded(self, texts: Sequence[str]) -> list[np.ndarray]:
-        several = listed_texts(texts)
-        return [np.asarray(ids, dtype=np.int32) for ids in encode_texts(self.tokenizer, several)]
+    def _encoded_slices(self, texts: Sequence[str]) -> Iterator[list[np.ndarray]]:
+        """Ids of the texts, some at a time: memory does not grow with the number of texts."""
+        for some in slices_of([shortened(text) for text in listed_texts(texts)]):
+            yield [np.asarray(ids, dtype=np.int32) for ids in encode_texts(self.tokenizer, some)]
 
 
 class OnnxPipeline(SentimentPipeline):
@@ -291,7 +301,12 @@ class OnnxPipeline(SentimentPipeline):
         return self.onnx_network.config
 
     def logits(self, texts: Sequence[str], *, batch_size: int | None = None) -> np.ndarray:
-        return self.onnx_network.predict_logits(self._encoded(texts), batch_size=batch_size)
+        return np.concatenate(
+            [
+                self.onnx_network.predict_logits(rows, batch_size=batch_size)
+                for rows in self._encoded_slices(texts)
+            ]
+        )
 
     def probabilities(self, texts: Sequence[str], *, batch_size: int | None = None) -> np.ndarray:
         return self.onnx_network.probabilities(self.logits(texts, batch_size=batch_size))

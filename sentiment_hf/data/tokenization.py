@@ -2,10 +2,13 @@
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache, partial
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import numpy as np
 from tokenizers import Regex, Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.normalizers import NFKC, Lowercase, Replace
@@ -28,6 +31,11 @@ IDS_COLUMN = "input_ids"
 # Of a split that says it is tokenized.
 CHECKED_ROWS = 16
 SMALLEST_VOCAB_SIZE = 3  # [PAD], [UNK] and a word.
+# While it encodes, `tokenizers` holds up to 250 bytes a character, and as much for an empty text as
+# for 200 of them.
+LONGEST_TEXT = 400_000
+CHARACTERS_AT_ONCE = 4_000_000
+CHARACTERS_OF_ANY_TEXT = 200
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +114,33 @@ def word_tokenizer(vocabulary: dict[str, int]) -> Tokenizer:
 def readable(text: str) -> str:
     """The text with a replacement character for each lone surrogate, which has no UTF-8."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def shortened(text: str) -> str:
+    """The text without its middle, normalised, if it has more than 400,000 characters; says so."""
+    size = _normalised_length(text)
+    if size <= LONGEST_TEXT:
+        return text
+    head = LONGEST_TEXT // 4
+    logger.warning(
+        "A text of %d characters is read without its middle: the first %d and the last %d of them.",
+        size, head, LONGEST_TEXT - head,
+    )  # fmt: skip
+    text = unicodedata.normalize("NFKC", text)
+    return f"{text[:head]} {text[head - LONGEST_TEXT :]}"
+
+
+def slices_of(texts: list[str]) -> Iterator[list[str]]:
+    """Consecutive texts, as many as are encoded at once; one empty slice if there is no text."""
+    ends = np.cumsum([_normalised_length(text) + CHARACTERS_OF_ANY_TEXT for text in texts])
+    cuts = np.flatnonzero(np.diff(ends // CHARACTERS_AT_ONCE)) + 1
+    for start, end in pairwise([0, *cuts.tolist(), len(texts)]):
+        yield texts[start:end]
+
+
+def _normalised_length(text: str) -> int:
+    # One character may become 18.
+    return len(text if text.isascii() else unicodedata.normalize("NFKC", text))
 
 
 def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
