@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -263,12 +264,8 @@ class SentimentPipeline(PushToHubMixin):
 
         from sentiment_hf.model.inference import predict_logits
 
-        return torch.cat(
-            [
-                predict_logits(self.network, rows, batch_size=batch_size)
-                for rows in self._encoded_slices(texts)
-            ]
-        )
+        predict = partial(predict_logits, self.network, batch_size=batch_size)
+        return torch.cat([*map(predict, self._encoded_slices(texts))])
 
     def _encoded_slices(self, texts: Sequence[str]) -> Iterator[list[np.ndarray]]:
         """Ids of the texts, some at a time: memory does not grow with the number of texts."""
@@ -301,12 +298,8 @@ class OnnxPipeline(SentimentPipeline):
         return self.onnx_network.config
 
     def logits(self, texts: Sequence[str], *, batch_size: int | None = None) -> np.ndarray:
-        return np.concatenate(
-            [
-                self.onnx_network.predict_logits(rows, batch_size=batch_size)
-                for rows in self._encoded_slices(texts)
-            ]
-        )
+        predict = partial(self.onnx_network.predict_logits, batch_size=batch_size)
+        return np.concatenate([*map(predict, self._encoded_slices(texts))])
 
     def probabilities(self, texts: Sequence[str], *, batch_size: int | None = None) -> np.ndarray:
         return self.onnx_network.probabilities(self.logits(texts, batch_size=batch_size))
