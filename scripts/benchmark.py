@@ -1,13 +1,13 @@
-"""Measures speed and memory, always beside a named peer in the same run.
+"""Measures prediction's speed and memory, always beside a named peer in the same run.
 
     python scripts/benchmark.py --dataset stanfordnlp/imdb
 
-Prints the tables of docs/benchmarks.md; nothing else should compute meanwhile. DistilBERT has
-random weights (extra `bench`): its speed does not depend on them.
+Prints the tables of docs/benchmarks.md but that of training, `scripts/benchmark_training.py`;
+nothing else should compute meanwhile. DistilBERT has random weights (extra `bench`): its speed
+does not depend on them.
 """
 
 import argparse
-import json
 import math
 import os
 import statistics
@@ -24,20 +24,15 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from torch import nn
-from torch.profiler import ProfilerActivity, profile
 from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
-from sentiment_hf import LSTMConfig, LSTMForSequenceClassification, SentimentPipeline, load_reviews
-from sentiment_hf.data.batching import EncodedRows, TrainingBatches, cut, pad_rows
+from sentiment_hf import SentimentPipeline, load_reviews
 from sentiment_hf.data.loading import DEFAULT_DATASET
 from sentiment_hf.data.tokenization import encode_texts
-from sentiment_hf.training.presets import get_preset
+from sentiment_hf.export.onnx_folder import export_onnx
 from sentiment_hf.training.run import processor_name, versions
 
 LATENCY_TEXTS = 100
-# The tutorials pad every review to so many words.
-TUTORIAL_LENGTHS = (200, 400)
-TUTORIAL_BATCHES = 10
 
 Classify = Callable[[list[str]], object]
 
@@ -60,7 +55,6 @@ def main() -> None:
     # Child processes first: their memory and time owe nothing to what this one holds.
     cold_start(arguments.repeats)
     annotation(train, arguments.rows)
-    training(arguments.dataset, train)
     inference(texts, train, arguments.peer_reviews, arguments.repeats)
 
 
@@ -92,18 +86,26 @@ def run_command(*arguments: object) -> tuple[float, float]:
 
 
 def cold_start(repeats: int) -> None:
-    own, torch_alone = [], []
+    peer = "import torch"
+    seconds: dict[str, list[float]] = {peer: [], "onnx": [], "torch": []}
     for _ in range(repeats + 1):
-        own.append(run_command("predict", "A fine film.")[0])
-        torch_alone.append(run_python("-c", "import torch")[0])
+        seconds[peer].append(run_python("-c", peer)[0])
+        for backend in ("onnx", "torch"):
+            command = ("predict", "A fine film.", "--backend", backend)
+            seconds[backend].append(run_command(*command)[0])
     # The first run of each reads its files into memory.
-    own, torch_alone = own[1:], torch_alone[1:]
+    alone = statistics.median(seconds[peer][1:])
     print_table(
         "Cold start",
-        ("process", "seconds"),
-        ('`sentiment-hf predict "…"`', median_and_range(own, 2)),
-        ('`python -c "import torch"`', median_and_range(torch_alone, 2)),
-        ("ratio", f"{statistics.median(own) / statistics.median(torch_alone):.2f}"),
+        ("process", "seconds", f"to `{peer}`"),
+        *(
+            (
+                f"`python -c '{peer}'`" if name == peer else f"`predict --backend {name}`",
+                median_and_range(found[1:], 2),
+                f"{statistics.median(found[1:]) / alone:.2f} x",
+            )
+            for name, found in seconds.items()
+        ),
     )
 
 
@@ -131,119 +133,14 @@ def annotation(train: Dataset, rows: int) -> None:
     print_table("Annotation and memory", *measured)
 
 
-def training(dataset: str, train: Dataset) -> None:
-    """Real words a second of this package's training and of the tutorials' loop."""
-    with tempfile.TemporaryDirectory() as work:
-        _, memory = run_command(
-            "train", dataset, "--output", f"{work}/model", "--preset", "fast", "--epochs", 2
-        )
-        record = json.loads(Path(work, "model", "training.json").read_text())
-    precision = record["hardware"]["precision"]
-    first, second = record["history"]
-    own = (second["words"] - first["words"]) / (second["seconds"] - first["seconds"])
-
-    tokenizer = SentimentPipeline.from_pretrained().tokenizer
-    preset = get_preset("fast")
-    config = LSTMConfig(vocab_size=tokenizer.get_vocab_size(), **preset.network)
-    count = min(TUTORIAL_BATCHES * preset.batch_size, len(train))
-    rows = EncodedRows.from_split(train.shuffle(seed=0).select(range(count)), tokenizer, 2)
-    tutorials = {
-        length: tutorial_rate(rows, config, preset.batch_size, length)
-        for length in TUTORIAL_LENGTHS
-    }
-    print_table(
-        "Training",
-        ("loop", "words a second", "this package's to it"),
-        (f"this package, {precision}", f"{own:,.0f}", ""),
-        *(
-            (f"tutorials, padded to {length}", f"{rate:,.0f}", f"{own / rate:.1f} x")
-            for length, rate in tutorials.items()
-        ),
-    )
-    # Eight products a unit and word, of which four read the embedding and four the last state, in
-    # two directions; the backward pass takes twice the forward pass.
-    operations = 3 * 2 * 2 * 4 * config.hidden_size * (config.embedding_dim + config.hidden_size)
-    product = matrix_product_rate()
-    print_table(
-        "What the processor gives",
-        ("", ""),
-        ("operations a word, forward and backward", f"{operations / 1e6:.2f} million"),
-        ("operations a second, training", f"{own * operations / 1e9:,.0f} billion"),
-        ("the same, a large bfloat16 matrix product", f"{product / 1e9:,.0f} billion"),
-        ("share", f"{own * operations / product:.0%}"),
-        ("highest memory of this training", f"{memory:.2f} GB"),
-    )
-    batches = TrainingBatches(rows, preset.batch_size, max_length=config.max_length)
-    profile_training(LSTMForSequenceClassification(config), batches, precision)
-
-
-def tutorial_rate(rows: EncodedRows, config: LSTMConfig, batch_size: int, length: int) -> float:
-    """Real words a second of the tutorials' loop: float32, all reviews padded to one length."""
-    network = LSTMForSequenceClassification(config).train()
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
-    loss_function = nn.BCEWithLogitsLoss()
-    words = 0
-    start = time.perf_counter()
-    for first in range(0, TUTORIAL_BATCHES * batch_size, batch_size):
-        chosen = [i % len(rows) for i in range(first, first + batch_size)]
-        batch = [cut(rows[i], length) for i in chosen]
-        words += sum(map(len, batch))
-        logits = network(torch.from_numpy(pad_rows(batch, length)))
-        loss = loss_function(logits, torch.from_numpy(rows.labels[chosen]))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return words / (time.perf_counter() - start)
-
-
-def matrix_product_rate() -> float:
-    """Operations a second of a large bfloat16 matrix product."""
-    size = 2048
-    left, right = (torch.randn(size, size, dtype=torch.bfloat16) for _ in range(2))
-    left @ right
-    return 2 * size**3 / statistics.median(seconds_of(torch.mm, left, right) for _ in range(20))
-
-
-def profile_training(
-    network: LSTMForSequenceClassification, batches: TrainingBatches, precision: str
-) -> None:
-    """Which operators the time goes to, and what a step costs in passes of inference."""
-    some = list(batches.epoch(0))
-    autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16")
-
-    def train_steps() -> None:
-        network.train()
-        for batch in some:
-            with autocast:
-                loss = network.loss(network(batch.input_ids, batch.attention_mask), batch.labels)
-            network.zero_grad()
-            loss.backward()
-
-    @torch.inference_mode()
-    def infer() -> None:
-        network.eval()
-        for batch in some:
-            with autocast:
-                network(batch.input_ids, batch.attention_mask)
-
-    train_steps()
-    infer()
-    ratio = seconds_of(train_steps) / seconds_of(infer)
-    with profile(activities=[ProfilerActivity.CPU]) as profiled:
-        train_steps()
-    events = sorted(profiled.key_averages(), key=lambda event: -event.self_cpu_time_total)
-    total = sum(event.self_cpu_time_total for event in events)
-    print_table(
-        "Where the time of training goes",
-        ("operator", "share"),
-        *((f"`{e.key}`", f"{e.self_cpu_time_total / total:.0%}") for e in events[:8]),
-        ("forward and backward, in passes of inference", f"{ratio:.1f} x"),
-    )
-
-
 def inference(texts: list[str], train: Dataset, peer_reviews: int, repeats: int) -> None:
     """Whole reviews a second, from text."""
     few = texts[:peer_reviews]
+    in_onnx = SentimentPipeline.from_pretrained(backend="onnx")
+    with tempfile.TemporaryDirectory() as work:
+        in_int8 = SentimentPipeline.from_pretrained(
+            export_onnx("reference", f"{work}/int8", dtype="int8"), backend="onnx"
+        )
     reference = SentimentPipeline.from_pretrained()
     in_bfloat16 = SentimentPipeline.from_pretrained(dtype="bfloat16")
     dataset = Dataset.from_dict({"text": texts})
@@ -260,6 +157,8 @@ def inference(texts: list[str], train: Dataset, peer_reviews: int, repeats: int)
     models: dict[str, tuple[Classify, list[str]]] = {
         "reference, float32": (reference.probabilities, texts),
         "reference, bfloat16": (in_bfloat16.probabilities, texts),
+        "reference, ONNX Runtime, float32": (in_onnx.probabilities, texts),
+        "reference, ONNX Runtime, int8": (in_int8.probabilities, texts),
         "the same through `dataset.map(pipe.annotate)`": (map_rows, texts),
         "its tokenization alone": (tokenize, texts),
         "TF-IDF pairs + logistic regression": (tfidf(train), texts),
