@@ -27,7 +27,7 @@ from sentiment_hf.checkpoint.download import (
     usable_token,
 )
 from sentiment_hf.checkpoint.files import made_folder, read_json, remove_leftovers, write_json
-from sentiment_hf.data.columns import TEXT_NAMES, find_text_column
+from sentiment_hf.data.columns import TEXT_NAMES, find_text_column, plain_name
 from sentiment_hf.data.loading import DatasetSource, dataset_errors, dataset_name, open_splits
 from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_errors
 from sentiment_hf.pipeline import LABEL_COLUMN, SCORE_COLUMN, SentimentPipeline
@@ -149,7 +149,7 @@ def _guessed_column(source: str, features: Features, splits: dict[str, Rows]) ->
         SentimentError: none could be meant, or what is there looks like no text.
     """
     column = find_text_column(features)
-    for rows in [] if column in TEXT_NAMES else splits.values():
+    for rows in [] if plain_name(column) in TEXT_NAMES else splits.values():
         with dataset_errors(source):
             some: Any = next(iter(rows.select_columns([column]).iter(ROWS_TO_GUESS)), None)
         texts = some[column] if some else []

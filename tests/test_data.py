@@ -195,6 +195,11 @@ TURNED = {"text": STRING, "review": STRING}
         (TWO, {"text_column": "body", "label_column": "title"}, ("body", "title")),
         (BODY, {"label_column": "id"}, ("body", "id")),
         (TURNED, {"label_column": "text"}, ("review", "text")),
+        ({"Text": STRING, " label ": STRING}, {}, ("Text", " label ")),
+        ({"SENTIMENT": STRING, "Review": STRING, "Id": STRING}, {}, ("Review", "SENTIMENT")),
+        ({"body": STRING, "Label": STRING}, {}, ("body", "Label")),
+        ({"Text": STRING, "text": STRING}, {"text_column": "text"}, ("text", None)),
+        ({"Text": STRING, "text": STRING}, {"label_column": "text"}, ("Text", "text")),
     ],
 )
 def test_columns_are_found_by_name_and_type_or_told(columns, named, found):
@@ -213,6 +218,9 @@ def test_columns_are_found_by_name_and_type_or_told(columns, named, found):
         ({"text": List(STRING), "label": NAMES}, {}, r"'text'.*List"),
         ({"text": STRING, "a": NAMES, "b": NAMES}, {}, r"a, b.*label_column"),
         (TURNED, {"text_column": "text", "label_column": "text"}, "text"),
+        ({"text": STRING, " Text": STRING}, {}, r"'text', ' Text'.*text_column"),
+        ({"text": STRING, "Label": STRING, "label": STRING}, {}, "'Label', 'label'.*label_column"),
+        ({"Text;Label": STRING}, {}, "read as one"),
     ],
 )
 def test_columns_that_are_missing_or_ambiguous_or_no_text_are_one_sentence(

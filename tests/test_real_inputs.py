@@ -315,6 +315,29 @@ def test_empty_lines_and_lines_within_quotes_are_no_fault_of_a_csv_file(write):
     assert len(found) == 4
 
 
+HEADERS = [("Text", " label "), ("REVIEW ", "Sentiment"), (" Sentence", "TARGET")]
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_case_and_blanks_of_column_names_make_no_difference(
+    run, checkpoint, write, tmp_path, header
+):
+    rows = [("good", "pos"), ("bad", "neg")]
+    table = [dict(zip(header, row, strict=True)) for row in rows]
+    Dataset.from_list(table).to_parquet(tmp_path / "own.parquet")
+    sources = [
+        write("own.csv", ",".join(header), *map(",".join, rows)),
+        write("bars.csv", "|".join(header), *map("|".join, rows)),
+        write("own.jsonl", *map(json.dumps, table)),
+        tmp_path / "own.parquet",
+        Dataset.from_list(table),
+    ]
+    for source in sources:
+        assert rows_of(load_reviews(source)) == rows
+    result = run("annotate", sources[0], "--output", tmp_path / "out", "--model", checkpoint)
+    assert f"column {header[0]!r} of own.csv" in result.stderr
+
+
 @pytest.mark.parametrize(("separator", "name"), [(";", "csv"), ("\t", "csv"), ("|", "csv")])
 def test_another_separator_is_seen_where_the_header_splits_into_known_names(
     run, write, separator, name

@@ -35,7 +35,7 @@ def find_columns(
         SentimentError: a named column is missing or of the wrong type, or several could be meant.
     """
     _check_named("label_column", label_column, features)
-    label = label_column or _only_one(LABEL_NAMES, features, "label_column")
+    label = label_column or _only_one(_called(LABEL_NAMES, features), "label_column")
     if label is None:
         classes = [name for name, kind in features.items() if isinstance(kind, ClassLabel)]
         if len(classes) > 1:
@@ -48,20 +48,21 @@ def find_columns(
 
 
 def find_text_column(
-    features: Features, text_column: str | None = None, labels: Sequence[str] = LABEL_NAMES
+    features: Features, text_column: str | None = None, labels: Sequence[str] | None = None
 ) -> str:
     """Finds the column of texts by name and type, or takes the one that was named.
 
     Args:
-        labels: columns that hold something else.
+        labels: columns that hold something else; by default those that are called as labels are.
 
     Raises:
         SentimentError: as in `find_columns`.
     """
     _check_named("text_column", text_column, features)
+    labels = _called(LABEL_NAMES, features) if labels is None else labels
     strings = [name for name, kind in features.items() if _is_text(kind) and name not in labels]
-    names = [name for name in TEXT_NAMES if name not in labels]
-    text = text_column or _only_one(names, features, "text_column")
+    names = [name for name in _called(TEXT_NAMES, features) if name not in labels]
+    text = text_column or _only_one(names, "text_column")
     if text is None:
         if len(strings) != 1:
             found = "none of its columns holds text" if not strings else ", ".join(strings)
@@ -70,7 +71,8 @@ def find_text_column(
                 f" among {', '.join(features)}."
             )
         text = strings[0]
-        if glued := {*TEXT_NAMES, *LABEL_NAMES} & set(re.split(r"[,;|\t]", text)) - {text}:
+        parts = [plain_name(part) for part in re.split(r"[,;|\t]", text)]
+        if len(parts) > 1 and (glued := {*TEXT_NAMES, *LABEL_NAMES} & set(parts)):
             raise SentimentError(
                 f"The column {text!r} looks like several that were read as one ({min(glued)!r} is"
                 " among them): save the data with another separator, or name it with `text_column`."
@@ -94,14 +96,23 @@ def _check_named(parameter: str, column: str | None, features: Features) -> None
         )
 
 
-def _only_one(names: Sequence[str], features: Features, parameter: str) -> str | None:
-    """The one of the usual names that the data set has, if it has one."""
-    found = [name for name in names if name in features]
-    if len(found) > 1:
+def plain_name(column: str) -> str:
+    """A column's name without the differences that a spreadsheet makes: case and blanks around."""
+    return column.strip().casefold()
+
+
+def _called(names: Sequence[str], features: Features) -> list[str]:
+    return [column for column in features if plain_name(column) in names]
+
+
+def _only_one(columns: Sequence[str], parameter: str) -> str | None:
+    """The one of the columns with a usual name, if there is one."""
+    if len(columns) > 1:
         raise SentimentError(
-            f"Several columns could be meant: {', '.join(found)}; choose one with `{parameter}`."
+            f"Several columns could be meant: {', '.join(map(repr, columns))}; choose one with"
+            f" `{parameter}`."
         )
-    return found[0] if found else None
+    return columns[0] if columns else None
 
 
 def _is_text(kind: object) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 import fsspec
 
-from sentiment_hf.data.columns import TEXT_NAMES
+from sentiment_hf.data.columns import TEXT_NAMES, plain_name
 from sentiment_hf.errors import SentimentError
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -72,7 +72,7 @@ def _separator(path: Path, header: str, expected: str) -> str:
     if len(_fields(header, expected)) > 1:
         return expected
     others = [one for one in SEPARATORS if one != expected and one in header]
-    known = [one for one in others if set(TEXT_NAMES) & set(_fields(header, one))]
+    known = [one for one in others if set(TEXT_NAMES) & set(map(plain_name, _fields(header, one)))]
     if len(known) == 1:
         return known[0]
     if others:
