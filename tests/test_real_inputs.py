@@ -1,5 +1,6 @@
 """What people bring: files and labels as they are, and what a user sees of each."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -363,12 +364,62 @@ def test_a_separator_that_is_not_clear_is_refused_with_what_to_do(run, write, tm
         assert "save it with commas" in result.stderr
 
 
-def test_a_quote_that_swallows_rows_is_noticed(run, write):
-    rows = [f"film {i},{('neg', 'pos')[i % 2]}" for i in range(12)]
-    path = write("own.csv", "text,label", *rows[:3], '"an open quote,pos', *rows[3:], '"end",neg')
-    result = run("evaluate", path)
+ROWS = [f"film {word},{('neg', 'pos')[i % 2]}" for i, word in enumerate("abcdefghij")]
+CODED = ["pos,film of 3", "neg,film of 5", "pos,film of 7"]
+SWALLOWED = {
+    "many": ['"an open quote,pos', *ROWS, '"end",neg'],
+    "one": ['"an open quote,pos', 'a screen of 6",neg'],
+    "two": ['"an open quote,pos', "a film,neg", 'a screen of 6",neg'],
+    "one, to the next quoted text": ['"an open quote,pos', '"a film",neg'],
+    "two, of numbers, to the next quoted text": ['"part 1,0', "part 2,1", '"part 3",0'],
+    "to the next quoted text with a comma": ['"an open quote,pos', '"a film, good",neg'],
+    "to the end": ['"an open quote,pos', "a film,neg", "a play,pos"],
+    "in a label": ['a film,"pos', "a play,neg", 'a show,pos"'],
+}
+
+
+@pytest.mark.parametrize("lines", SWALLOWED.values(), ids=SWALLOWED)
+@pytest.mark.parametrize("line_end", ["", "\r"])
+def test_a_quote_that_swallows_rows_is_noticed(run, write, lines, line_end):
+    table = ["text,label", *ROWS[:3], "old 1,0", "old 2,1", *lines, *ROWS[3:]]
+    if lines is SWALLOWED["to the end"]:
+        table = table[: -len(ROWS[3:])]
+    result = run("evaluate", write("own.csv", *(line + line_end for line in table)))
     assert result.exit_code == 2
-    assert "own.csv, line 5: a quote that is not closed" in result.stderr
+    assert "own.csv, line 7: a quote that is not closed" in result.stderr
+
+
+def test_a_quote_that_swallows_rows_is_noticed_wherever_the_labels_stand(run, write):
+    for header in ("label,text", "stars,body", "Label ,text"):
+        path = write("own.csv", header, *CODED, 'pos,"an open quote', 'neg,a screen of 6"', *CODED)
+        result = run("annotate", path, "--output", path.parent / "out")
+        assert result.exit_code == 2
+        assert "own.csv, line 5: a quote that is not closed" in result.stderr
+
+
+LONG_TEXTS = [
+    "It begins well, with rain\nand ends, alas, badly",
+    "A poem,\nof roses,\nof thorns,\nof rain",
+    "Good, bad\nor ugly, pos",
+    'He said "good, pos"\nand left',
+    "The first paragraph, with commas.\n\nThe second, too.\n\nThe third.",
+    "Acting 4,5\nPlot 3,4\n",
+    "neg\npos",
+    "\nIt begins late, pos\n",
+    "pos, neg\npos, neg",
+]
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("labels", [("neg", "pos"), ("4", "5")])
+def test_texts_of_several_lines_and_paragraphs_are_read(tmp_path, labels, line_end):
+    texts = [text.replace("\n", line_end) for text in LONG_TEXTS]
+    rows = [(text, labels[i % 2]) for i, text in enumerate(texts * 4)]
+    for order in (1, -1):
+        with open(tmp_path / "own.csv", "w", newline="") as file:
+            table = csv.writer(file, lineterminator=line_end)
+            table.writerows([("text", "label")[::order], *(row[::order] for row in rows)])
+        assert rows_of(load_reviews(tmp_path / "own.csv")) == rows
 
 
 COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma", ".zst": "zstandard"}

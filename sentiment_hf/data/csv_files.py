@@ -5,6 +5,7 @@ and some thirty spellings, such as "None" and "n/a", for a missing value.
 """
 
 import csv
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,13 +15,14 @@ from typing import Any, TextIO
 
 import fsspec
 
-from sentiment_hf.data.columns import TEXT_NAMES, plain_name
+from sentiment_hf.data.columns import LABEL_NAMES, TEXT_NAMES, plain_name
 from sentiment_hf.errors import SentimentError
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 CELLS = {"keep_default_na": False, "na_values": [""]}
 # A column of few short values holds something like labels.
 LONGEST_LABEL, MOST_LABELS = 40, 50
+DECIMAL = re.compile(r"\d,\d")
 
 
 def csv_options(paths: Iterable[str | Path], separator: str = ",") -> dict[str, Any]:
@@ -48,7 +50,7 @@ def _checked(path: Path, expected: str, *version: int) -> str:
     with _open(path) as file:
         separator = _separator(path, file.readline(), expected)
     with _open(path) as file:
-        _check_rows(path, csv.reader(file, delimiter=separator), separator)
+        _check_rows(path, file, separator)
     return separator
 
 
@@ -83,45 +85,79 @@ def _separator(path: Path, header: str, expected: str) -> str:
     return expected
 
 
-def _check_rows(path: Path, rows: Any, separator: str) -> None:
-    header: list[str] = next(rows, [])
-    # The short values of each column; None where there are too many for labels.
-    values: list[set[str] | None] = [set() for _ in header]
-    swallowed: list[tuple[int, list[list[str]]]] = []
-    last = rows.line_num
-    for row in rows:
-        line, last = last + 1, rows.line_num
+def _check_rows(path: Path, file: Iterable[str], separator: str) -> None:
+    header: list[str] = []
+    # The values of each column; None where they are too long or too many for labels.
+    values: list[set[str] | None] = []
+    suspects: list[tuple[int, list[str]]] = []
+    for number, lines, row in _rows(file, separator):
+        if not header:
+            header, values = row, [set() for _ in row]
+            continue
         if not any(cell.strip() for cell in row) and len(row) < 2:
             continue  # An empty line, which pandas passes over.
         if len(row) != len(header):
+            if len(lines) > 1 and not _is_well_formed(lines, separator):
+                raise _open_quote(path, number)
             raise SentimentError(
-                f"{path.name}, line {line}: the row has {len(row)} fields, but the header has"
+                f"{path.name}, line {number}: the row has {len(row)} fields, but the header has"
                 f" {len(header)} ({', '.join(header):.80}); quote a text that holds"
                 f" {SEPARATORS.get(separator, repr(separator))}."
             )
-        for number, cell in enumerate(row):
-            known = values[number]
-            if known is not None and len(cell) <= LONGEST_LABEL:
+        for column, cell in enumerate(row):
+            known = values[column]
+            if known is not None and cell.strip() and "\n" not in cell:
                 known.add(cell)
-                if len(known) > MOST_LABELS:
-                    values[number] = None
-        if last - line > 2 and len(header) > 1:
-            swallowed.append((line, _rows_within(row, separator, len(header))))
-    for line, inner in swallowed:
-        if sum(_is_row(cells, values) for cells in inner) > 1:
-            raise SentimentError(
-                f"{path.name}, line {line}: a quote that is not closed swallows the rows after it;"
-                " close it, or double it where it belongs to the text."
-            )
+                if len(cell) > LONGEST_LABEL or len(known) > MOST_LABELS:
+                    values[column] = None
+        if len(lines) > 1 and len(header) > 1:
+            fits = [line.count(separator) == len(header) - 1 for line in lines]
+            if all(fits) or sum(fits[1:-1]) > 1:
+                suspects.append((number, lines))
+    place, labels = _labels(header, values)
+    for number, lines in suspects:
+        cells = [line.rstrip("\r\n").split(separator) for line in lines]
+        rows = [len(row) == len(header) and row[place].strip('"') in labels for row in cells]
+        # A single line of prose may end in a number with a decimal comma.
+        clear = not any(DECIMAL.search(line) for line in lines) or separator != ","
+        if sum(rows[1:-1]) > 1 or (all(rows) and (clear or not _is_well_formed(lines, separator))):
+            raise _open_quote(path, number)
 
 
-def _rows_within(row: Sequence[str], separator: str, length: int) -> list[list[str]]:
-    """The lines within a field that have as many fields as a row."""
-    lines = [line for cell in row for line in cell.splitlines()[1:-1]]
-    return [cells for line in lines if len(cells := _fields(line, separator)) == length]
+def _rows(file: Iterable[str], separator: str) -> Iterator[tuple[int, list[str], list[str]]]:
+    """The number of each row's first line, its lines, and its fields."""
+    lines: list[str] = []
+
+    def noted() -> Iterator[str]:
+        for line in file:
+            lines.append(line)
+            yield line
+
+    number = 1
+    for row in csv.reader(noted(), delimiter=separator):
+        yield number, list(lines), row
+        number += len(lines)
+        lines.clear()
 
 
-def _is_row(cells: Sequence[str], values: Sequence[set[str] | None]) -> bool:
-    return any(
-        known is not None and cell in known for cell, known in zip(cells, values, strict=True)
+def _is_well_formed(lines: Sequence[str], separator: str) -> bool:
+    """Whether each quote is closed where the field ends."""
+    try:
+        return bool(list(csv.reader(lines, delimiter=separator, strict=True)))
+    except csv.Error:
+        return False
+
+
+def _labels(header: Sequence[str], values: Sequence[set[str] | None]) -> tuple[int, set[str]]:
+    """The place of the labels, by its name or as that of the fewest values, and the labels."""
+    few = [(column, known) for column, known in enumerate(values) if known]
+    named = [one for one in few if plain_name(header[one[0]]) in LABEL_NAMES]
+    return min(named or few, key=lambda one: len(one[1]), default=(0, set()))
+
+
+def _open_quote(path: Path, line: int) -> SentimentError:
+    return SentimentError(
+        f"{path.name}, line {line}: a quote that is not closed swallows the rows after it; close"
+        " it, or double it where it belongs to the text. Texts that really hold such lines are"
+        " read from jsonl and parquet files."
     )
