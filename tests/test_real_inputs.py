@@ -238,6 +238,7 @@ def test_train_says_what_it_will_learn_and_writes_it_down(run, write, tmp_path):
     card = (tmp_path / "out" / "README.md").read_text()
     for word in ("'review' for texts", "'mood' for labels", "more than one label", "--label-map"):
         assert word in said
+    assert "rows of messy.csv left out: 1 without a text, 1 without a label." in said
     for name, count in data["classes"].items():
         assert f"{name!r} ({count})".lower() in said
     for word in ("`review`", "`mood`", "rows without a label | 1", "more than one label"):

@@ -258,10 +258,12 @@ def test_texts_of_the_validation_split_are_left_out_of_training_and_counted(run,
     films = save("films", train=split("film", 60), validation=held)
     result = run("train", films, "--output", tmp_path / "out", "--epochs", 1)
     assert result.exit_code == 0, result.stderr
-    said = "Left out 6 of 60 training rows whose text also stands in the split 'validation'."
-    assert said in result.stderr
-    record = json.loads((tmp_path / "out/training.json").read_text())
-    assert (record["data"]["train_rows"], record["data"]["validation_rows"]) == (54, 16)
+    why = "whose text also stands in the split 'validation'"
+    assert f"Rows of films left out: 6 {why}." in result.stderr.split("epoch 1")[0]
+    data = json.loads((tmp_path / "out/training.json").read_text())["data"]
+    assert (data["train_rows"], data["validation_rows"]) == (54, 16)
+    assert data["left_out"] == {why: 6}
+    assert f"| rows {why} | 6, left out |" in (tmp_path / "out/README.md").read_text()
 
 
 def test_a_training_split_that_stands_in_the_validation_split_is_refused(save):

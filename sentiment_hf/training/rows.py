@@ -117,6 +117,8 @@ class TrainingRows:
                 len(rows.train), rows.name, about["columns"]["text"], about["columns"]["label"],
                 len(rows.validation),
             )  # fmt: skip
+            if left_out := [f"{count} {why}" for why, count in about["left_out"].items()]:
+                logger.info("Rows of %s left out: %s.", rows.name, ", ".join(left_out))
             for oddity in about["oddities"]:
                 logger.warning("%s: %s", rows.name, oddity)
 
@@ -256,14 +258,16 @@ def _with_validation(one: _Opened, names: dict[int, str], seed: int) -> Labelled
     if not len(train):
         raise SentimentError(f"No row of the data set {one.name} has both a text and a label.")
     _check_classes(one.name, train, names)
+    shared: dict[str, int] = {}
     own = next((split for split in VALIDATION_SPLITS if split in one.splits), None)
     if own is not None and any(map(is_labelled, one.splits[own]["label"])):
         validation = _numbered_as(labelled_rows(one.splits[own]), names)
-        train = _without_texts(train, set(validation["text"]), own)
+        labelled, train = train, _without_texts(train, set(validation["text"]), own)
+        shared = {f"whose text also stands in the split {own!r}": len(labelled) - len(train)}
     else:
         train, validation = _carve(train, names, seed)
     _check_classes(one.name, train, names)
-    summary = summarize(one.splits[TRAIN_SPLIT], train, names, one.columns)
+    summary = summarize(one.splits[TRAIN_SPLIT], train, names, one.columns, shared)
     return LabelledRows(one.name, train, validation, summary)
 
 
@@ -282,15 +286,9 @@ def _numbered_as(rows: Dataset, names: dict[int, str]) -> Dataset:
 
 def _without_texts(train: Dataset, texts: set[str], split: str) -> Dataset:
     kept = [i for i, text in enumerate(train["text"]) if text not in texts]
-    if len(kept) == len(train):
-        return train
-    logger.warning(
-        "Left out %d of %d training rows whose text also stands in the split %r.",
-        len(train) - len(kept), len(train), split,
-    )  # fmt: skip
     if not kept:
         raise SentimentError(f"Every training text also stands in the split {split!r}.")
-    return train.select(kept)
+    return train if len(kept) == len(train) else train.select(kept)
 
 
 def _carve(rows: Dataset, names: dict[int, str], seed: int) -> tuple[Dataset, Dataset]:

@@ -16,7 +16,11 @@ EMPTY_SHARE, SAME_SHARE = 0.01, 0.5
 
 
 def summarize(
-    opened: Dataset, train: Dataset, names: Mapping[int, str], columns: Columns
+    opened: Dataset,
+    train: Dataset,
+    names: Mapping[int, str],
+    columns: Columns,
+    shared: Mapping[str, int],
 ) -> dict[str, Any]:
     """What `training.json` says of the rows of a data set.
 
@@ -24,6 +28,7 @@ def summarize(
         opened: all rows of the split, with `text` and `label`.
         train: those that are trained on.
         columns: what the two are called in the data set.
+        shared: how many labelled rows are left out for what else.
 
     Returns:
         `columns`; `classes`, the training rows of each label (of soft labels, of the one they lean
@@ -32,7 +37,8 @@ def summarize(
     rows = list(zip(opened["text"], opened["label"], strict=True))
     no_text = sum(text is None for text, _ in rows)
     labelled = [(text, label) for text, label in rows if text is not None and is_labelled(label)]
-    left_out = {"without a text": no_text, "without a label": len(rows) - no_text - len(labelled)}
+    no_label = len(rows) - no_text - len(labelled)
+    left_out = {"without a text": no_text, "without a label": no_label, **shared}
     counts = Counter(np.rint(np.asarray(train["label"], dtype=float)).astype(int).tolist())
     return {
         "columns": columns._asdict(),
