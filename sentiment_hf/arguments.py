@@ -35,6 +35,19 @@ def check_rate(name: str, value: object) -> None:
         )
 
 
+def check_kind(name: str, value: object, kind: type, what: str) -> None:
+    """Lets values of one type pass.
+
+    Args:
+        what: what such a value is, for the message.
+
+    Raises:
+        SentimentError: it is of another type.
+    """
+    if not isinstance(value, kind):
+        raise SentimentError(f"`{name}` must be {what}, not a {type(value).__name__}.")
+
+
 def listed_texts(texts: object, *, rows: bool = False) -> list[Any]:
     """One text or several as a list: a list, a tuple, an array or a column of strings.
 

@@ -3,6 +3,7 @@
 import inspect
 import re
 
+import pandas as pd
 import pytest
 
 from sentiment_hf import (
@@ -14,8 +15,31 @@ from sentiment_hf import (
     train,
     train_tokenizer,
 )
+from sentiment_hf.annotation import annotate
 from sentiment_hf.training.pretrain import pretrain
 
+NO_TEXTS = [5, None, {"text": ["a"]}, pd.DataFrame({"text": ["a"]})]
+NO_DATASETS = [*NO_TEXTS, ["a film"], b"a film", object()]
+# Where each public function wants texts or a data set.
+TEXTS = {
+    "pipeline": lambda pipe, value: pipe(value),
+    "probabilities": lambda pipe, value: pipe.probabilities(value),
+    "logits": lambda pipe, value: pipe.logits(value),
+    "best": lambda pipe, value: pipe.best(value),
+    "trace": lambda pipe, value: pipe.trace(value),
+    "trajectory": lambda pipe, value: pipe.trajectory(value),
+    "explain": lambda pipe, value: pipe.explain(value),
+    "annotate a column": lambda pipe, value: pipe.annotate({"text": value}),
+    "train_tokenizer": lambda pipe, value: train_tokenizer(value),
+}
+DATASETS = {
+    "load_reviews": lambda pipe, value: load_reviews(value),
+    "evaluate": lambda pipe, value: evaluate(value),
+    "train": lambda pipe, value: train(value, "out"),
+    "pretrain": lambda pipe, value: pretrain(value, "out"),
+    "annotate": lambda pipe, value: annotate(value, "out"),
+    "make_loader": lambda pipe, value: make_loader(value, pipe.tokenizer),
+}
 SURROGATE = "a good \ud83d film"
 
 
@@ -27,6 +51,30 @@ def pipe():
 @pytest.fixture(scope="module")
 def reviews():
     return load_reviews("sample")["train"]
+
+
+@pytest.mark.parametrize("function", TEXTS.values(), ids=TEXTS)
+@pytest.mark.parametrize("wrong", NO_TEXTS, ids=lambda value: type(value).__name__)
+def test_what_is_no_text_is_refused_everywhere(pipe, function, wrong):
+    with pytest.raises(SentimentError, match=rf"(?i)text.*{type(wrong).__name__}"):
+        function(pipe, wrong)
+
+
+@pytest.mark.parametrize("function", DATASETS.values(), ids=DATASETS)
+@pytest.mark.parametrize("wrong", NO_DATASETS, ids=lambda value: type(value).__name__)
+def test_what_is_no_data_set_is_refused_everywhere(pipe, function, wrong, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SentimentError, match=r"data set|`split`"):
+        function(pipe, wrong)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("wrong", ["sample", load_reviews, None, 5], ids=str)
+def test_a_loader_takes_a_split_and_a_tokenizer(pipe, reviews, wrong):
+    with pytest.raises(SentimentError, match=rf"`split`.*{type(wrong).__name__}"):
+        make_loader(wrong, pipe.tokenizer)
+    with pytest.raises(SentimentError, match=rf"`tokenizer`.*{type(wrong).__name__}"):
+        make_loader(reviews, wrong)
 
 
 @pytest.mark.parametrize("method", ["trajectory", "explain"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentiment_hf.arguments import check_whole
+from sentiment_hf.arguments import check_kind, check_whole
 from sentiment_hf.data.tokenization import PAD_ID, tokenize_split
 from sentiment_hf.errors import SentimentError
 
@@ -284,11 +284,15 @@ def make_loader(
         class ids or soft labels.
 
     Raises:
-        SentimentError: the split has no labels, or a size is none.
+        SentimentError: the split is none or has no labels, or a size is none.
     """
     import torch
+    from datasets import Dataset
+    from tokenizers import Tokenizer
     from torch.utils.data import DataLoader
 
+    check_kind("split", split, Dataset, "one split of what `load_reviews` gives, a `Dataset`")
+    check_kind("tokenizer", tokenizer, Tokenizer, "a `tokenizers.Tokenizer`")
     check_whole("batch_size", batch_size)
     check_whole("max_length", max_length)
     if "label" not in split.features:

@@ -148,6 +148,8 @@ def read_training_rows(
         SentimentError: there are no such splits, too few rows or labels, two data sets whose
             labels differ, or one data set twice.
     """
+    if not sources:
+        raise SentimentError("`dataset` names no data set to learn from.")
     _refuse_the_same_twice(sources)
     options = {name: value for name, value in reading.items() if name != "label_map"}
     opened = [_open(source, seed, options) for source in sources]
