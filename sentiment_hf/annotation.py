@@ -30,7 +30,7 @@ from sentiment_hf.checkpoint.files import made_folder, read_json, remove_leftove
 from sentiment_hf.data.columns import TEXT_NAMES, find_text_column, plain_name
 from sentiment_hf.data.loading import DatasetSource, dataset_errors, dataset_name, open_splits
 from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_errors
-from sentiment_hf.pipeline import LABEL_COLUMN, SCORE_COLUMN, SentimentPipeline
+from sentiment_hf.pipeline import LABEL_COLUMN, SCORE_COLUMN, SentimentPipeline, refuse_answers
 from sentiment_hf.version import __version__
 
 ROWS_PER_SHARD = 20_000
@@ -173,9 +173,7 @@ def labelled_features(pipe: SentimentPipeline, features: Features) -> Features:
     Raises:
         SentimentError: it has one of the two already.
     """
-    for name in (LABEL_COLUMN, SCORE_COLUMN):
-        if name in features:
-            raise SentimentError(f"The data set has a column {name!r} already; rename it first.")
+    refuse_answers(features)
     label, score = ClassLabel(names=pipe.label_names), Value("float32")
     return Features({**features, LABEL_COLUMN: label, SCORE_COLUMN: score})
 

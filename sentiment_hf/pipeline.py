@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -163,7 +163,16 @@ class SentimentPipeline(PushToHubMixin):
 
         Returns:
             `predicted_label` (a name) and `predicted_score`; None for a text that is None.
+
+        Raises:
+            SentimentError: there is no such column, or one of the two is there already.
         """
+        if not hasattr(batch, "keys"):
+            raise SentimentError(
+                f"`batch` must be the columns of some rows, not a {type(batch).__name__}: use it"
+                " with `dataset.map(pipe.annotate, batched=True)`."
+            )
+        refuse_answers(batch.keys())
         if text_column not in batch:
             raise SentimentError(
                 f"There is no column {text_column!r}, but {', '.join(map(str, batch))}; name it"
@@ -317,6 +326,19 @@ class OnnxPipeline(SentimentPipeline):
     def __setstate__(self, state: dict[str, Any]) -> None:
         config, tokenizer = LSTMConfig.from_dict(state["config"]), state["tokenizer"]
         self.__init__(OnnxNetwork(config, state["graph"]), Tokenizer.from_str(tokenizer))  # type: ignore[misc]
+
+
+def refuse_answers(columns: Iterable[str]) -> None:
+    """Refuses a data set whose columns the answers would replace.
+
+    Raises:
+        SentimentError: it has a `predicted_label` or a `predicted_score` already.
+    """
+    for name in columns:
+        if name in (LABEL_COLUMN, SCORE_COLUMN):
+            raise SentimentError(
+                f"The data set has a column {name!r} already; rename it or remove it first."
+            )
 
 
 def pick_backend(

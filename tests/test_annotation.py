@@ -380,7 +380,8 @@ def test_a_column_of_answers_is_not_overwritten(labelled, tmp_path):
     labelled()
     result = labelled(dataset=tmp_path / "out", name="again")
     assert result.exit_code == 2
-    assert "'predicted_label'" in result.stderr
+    assert "'predicted_label' already" in result.stderr
+    assert not (tmp_path / "again").exists()
 
 
 def test_a_folder_of_other_things_is_refused(labelled, tmp_path):
@@ -460,6 +461,14 @@ def test_map_adds_names_and_scores(rows, checkpoint):
             answer = pipe(row["body"])[0]
             assert row["predicted_label"] == answer["label"]
             assert row["predicted_score"] == pytest.approx(answer["score"], abs=1e-6)
+
+
+@pytest.mark.parametrize("column", ["predicted_label", "predicted_score"])
+def test_map_does_not_replace_answers_that_are_there(checkpoint, column):
+    pipe = SentimentPipeline.from_pretrained(checkpoint)
+    rows = Dataset.from_dict({"text": ["good"], column: [0]})
+    with pytest.raises(SentimentError, match=f"'{column}' already"):
+        rows.map(pipe.annotate, batched=True)
 
 
 def test_a_missing_column_names_the_way(rows, checkpoint):

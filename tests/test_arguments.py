@@ -69,6 +69,12 @@ def test_what_is_no_data_set_is_refused_everywhere(pipe, function, wrong, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("wrong", ["a film", None, 5])
+def test_a_batch_is_columns(pipe, wrong):
+    with pytest.raises(SentimentError, match=rf"`batch`.*{type(wrong).__name__}"):
+        pipe.annotate(wrong)
+
+
 @pytest.mark.parametrize("wrong", ["sample", load_reviews, None, 5], ids=str)
 def test_a_loader_takes_a_split_and_a_tokenizer(pipe, reviews, wrong):
     with pytest.raises(SentimentError, match=rf"`split`.*{type(wrong).__name__}"):
