@@ -28,6 +28,7 @@ from sentiment_hf.checkpoint.download import (
 )
 from sentiment_hf.checkpoint.files import made_folder, read_json, remove_leftovers, write_json
 from sentiment_hf.data.columns import TEXT_NAMES, find_text_column, plain_name
+from sentiment_hf.data.files import check_split_names
 from sentiment_hf.data.loading import DatasetSource, dataset_errors, dataset_name, open_splits
 from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_errors
 from sentiment_hf.pipeline import LABEL_COLUMN, SCORE_COLUMN, SentimentPipeline, refuse_answers
@@ -89,6 +90,7 @@ def annotate(
     names = None if split is None else [split]
     splits = open_splits(dataset, names, streaming=streaming, config=config, revision=revision)
     source = dataset_name(dataset)
+    check_split_names(splits)
     splits = {name: _with_features(source, rows) for name, rows in splits.items()}
     features = {name: rows.features for name, rows in splits.items()}
     first = next(iter(features.values()))

@@ -384,6 +384,20 @@ def test_a_column_of_answers_is_not_overwritten(labelled, tmp_path):
     assert not (tmp_path / "again").exists()
 
 
+@pytest.mark.parametrize("name", ["../../evil", "a/b", "..", "/evil", "a\\b", ""])
+def test_a_split_that_is_called_like_a_path_is_refused(run, checkpoint, tmp_path, name):
+    split = Dataset.from_dict({"text": ["good", "bad"]})
+    DatasetDict(train=split).save_to_disk(tmp_path / "saved")
+    (tmp_path / "saved/dataset_dict.json").write_text(json.dumps({"splits": [name]}))
+    before = contents(tmp_path)
+    result = run("annotate", tmp_path / "saved", "--output", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "no plain name" in result.stderr
+    with pytest.raises(SentimentError, match="no plain name"):
+        annotate(DatasetDict({name: split}), tmp_path / "out", model=checkpoint)
+    assert contents(tmp_path) == before
+
+
 def test_a_folder_of_other_things_is_refused(labelled, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/notes.txt").write_text("precious")

@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -278,6 +279,104 @@ def test_a_path_that_exists_is_taken_literally(write, tmp_path, monkeypatch):
     assert len(load_reviews(tmp_path / "data [v2]")["train"]) == 2
     monkeypatch.chdir(tmp_path)
     assert len(load_reviews("data [v2]")["train"]) == 2
+
+
+CONFIGS = """
+configs:
+- config_name: first
+  default: true
+  sep: "|"
+  data_files:
+  - {split: train, path: "part*.csv"}
+  - {split: test, path: [more/test.csv]}
+- config_name: second
+  data_dir: more
+  data_files: "test.csv"
+"""
+
+
+def with_card(folder, configs):
+    (folder / "README.md").write_text(f"---{configs}---\nA card.\n")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["plain", "data [v2]", "data*", "what?"])
+def test_a_folder_with_brackets_and_a_card_is_read_as_named(write, tmp_path, name):
+    write(f"{name}/part1.csv", "text|label", "right|pos")
+    write(f"{name}/part2.csv", "text|label", "right too|neg")
+    write(f"{name}/more/test.csv", "text|label", "other|neg")
+    write("data v/part1.csv", "text|label", "wrong|neg")
+    write("data v/more/test.csv", "text|label", "wrong|neg")
+    folder = with_card(tmp_path / name, CONFIGS)
+    reviews = load_reviews(folder)
+    assert rows_of(reviews) == [("right", "pos"), ("right too", "neg")]
+    assert rows_of(reviews, "test") == [("other", "neg")]
+    assert rows_of(load_reviews(folder, config="second")) == [("other", "neg")]
+
+
+ELSEWHERE = ["../other/*.csv", "/etc/*.csv", "a/../../other/a.csv", "http://127.0.0.1:1/a.csv"]
+ELSEWHERE += ["hf://datasets/ann/a/a.csv", "zip://a.csv::../other/a.zip", "own.csv"]
+# Where the folder has brackets, links to folders are not followed at all.
+PLACES = [*product(["plain", "data [v2]"], ELSEWHERE), ("plain", "linked/*.csv")]
+
+
+@pytest.mark.parametrize(("name", "pattern"), PLACES)
+def test_files_outside_the_folder_that_its_card_names_are_not_read(
+    run, write, tmp_path, name, pattern
+):
+    other = write("other/a.csv", "text,label", "secret,pos")
+    folder = write(f"{name}/train.csv", "text,label", "good,pos").parent
+    (folder / "linked").symlink_to(other.parent)
+    (folder / "own.csv").symlink_to(other)
+    split = "\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: "
+    for configs in (
+        f"{split}{pattern!r}\n",
+        f"{split}[train.csv, {pattern!r}]\n",
+    ):
+        with_card(folder, configs)
+        result = run("annotate", folder, "--output", tmp_path / "out")
+        assert result.exit_code == 2, result.output
+        assert "names files outside its folder" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_in_the_cache_of_the_hubs_client_is_read(hub):
+    from huggingface_hub import snapshot_download
+
+    configs = b"---\nconfigs:\n- config_name: default\n  data_files: a.csv\n---\n"
+    files = {"a.csv": b"text,label\ngood,pos\n", "README.md": configs}
+    hub.create("ann/reviews", "dataset")
+    hub.commit("ann/reviews", files, repo_type="dataset")
+    folder = snapshot_download("ann/reviews", repo_type="dataset")
+    assert rows_of(load_reviews(folder)) == [("good", "pos")]
+
+
+def test_a_data_set_of_the_hub_cannot_name_files_of_this_machine(hub, run, write, tmp_path):
+    secret = write("secret.csv", "text,label", "secret,pos")
+    configs = f"---\nconfigs:\n- config_name: default\n  data_files: {secret}\n---\n"
+    hub.create("ann/reviews", "dataset")
+    hub.commit("ann/reviews", {"README.md": configs.encode()}, repo_type="dataset")
+    result = run("annotate", "ann/reviews", "--output", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "They should be relative paths" in result.stderr
+
+
+def test_a_saved_data_set_cannot_name_files_elsewhere(run, tmp_path):
+    Dataset.from_dict({"text": ["secret"], "label": ["pos"]}).save_to_disk(tmp_path / "other")
+    Dataset.from_dict({"text": ["good"], "label": ["pos"]}).save_to_disk(tmp_path / "own")
+    state = json.loads((tmp_path / "own/state.json").read_text())
+    for files in ([{"filename": "../other/data-00000-of-00001.arrow"}], [{}], None):
+        (tmp_path / "own/state.json").write_text(json.dumps({**state, "_data_files": files}))
+        result = run("annotate", tmp_path / "own", "--output", tmp_path / "out")
+        assert result.exit_code == 2, result.output
+        assert ("outside its folder" if files and files[0] else "damaged") in result.stderr
+
+
+def test_a_card_that_cannot_be_read_is_a_sentence(run, write):
+    folder = with_card(write("own/train.csv", "text,label", "good,pos").parent, "\na: [\n")
+    result = run("evaluate", folder)
+    assert result.exit_code == 2
+    assert "The card of the data set" in result.stderr
 
 
 @pytest.mark.parametrize(

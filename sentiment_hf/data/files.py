@@ -1,14 +1,19 @@
 """Local files and folders: what `datasets` is told about a path, which is taken literally."""
 
 import glob
+import json
 import os
 import re
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
-from datasets.data_files import get_data_patterns
+import yaml
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, config
+from datasets.data_files import get_data_patterns, sanitize_patterns
+from datasets.utils.metadata import MetadataConfigs
+from huggingface_hub import DatasetCard, DatasetCardData
 
 from sentiment_hf.data.columns import NO_LABEL
 from sentiment_hf.data.csv_files import csv_options
@@ -55,15 +60,109 @@ def file_arguments(path: Path) -> dict[str, Any]:
     return {"path": builder, "data_files": {"train": _literal(path)}, **options}
 
 
-def folder_arguments(path: Path) -> dict[str, Any]:
-    """The arguments with which `load_dataset` reads a folder."""
+def folder_arguments(path: Path, config: str | None) -> dict[str, Any]:
+    """The arguments with which `load_dataset` reads a folder.
+
+    Args:
+        config: the one to read, of several that its card names.
+
+    Raises:
+        SentimentError: its card names files elsewhere.
+    """
+    configs = _card_configs(path)
+    for one in configs.values():
+        for pattern in _patterns(one):
+            if os.path.isabs(pattern) or re.search(r"://|::|(^|[/\\])\.\.($|[/\\])", pattern):
+                raise _elsewhere(path, pattern)
     literal = _literal(path)
-    if literal == os.path.abspath(path) or (path / "README.md").exists():
+    if literal == os.path.abspath(path):
         return {"path": str(path)}
     # `datasets` would take the brackets for a pattern.
-    patterns = get_data_patterns(literal)
-    files = {split: [f"{literal}/{one}" for one in some] for split, some in patterns.items()}
+    own = configs.get(config or configs.get_default_config_name() or "", {})
+    base = os.path.join(literal, own.get("data_dir") or "")
+    named = own.get("data_files")
+    patterns = get_data_patterns(base) if named is None else sanitize_patterns(named)
+    files = {split: [os.path.join(base, one) for one in some] for split, some in patterns.items()}
     return {"path": str(path), "data_files": files}
+
+
+def _card_configs(path: Path) -> MetadataConfigs:
+    """What a folder's card says of its files, read as `datasets` reads it."""
+    card, more = path / config.REPOCARD_FILENAME, path / config.REPOYAML_FILENAME
+    try:
+        data = DatasetCard.load(card).data if card.is_file() else DatasetCardData()
+        if more.is_file():
+            values = yaml.safe_load(more.read_text(encoding="utf-8")) or {}
+            data = DatasetCardData(**{**data.to_dict(), **values})
+        return MetadataConfigs.from_dataset_card_data(data)
+    except (yaml.YAMLError, TypeError) as error:
+        raise SentimentError(
+            f"The card of the data set {path} cannot be read: {' '.join(str(error).split()):.120}"
+        ) from error
+
+
+def _patterns(card_config: Mapping[str, Any]) -> list[str]:
+    files = sanitize_patterns(card_config.get("data_files") or [])
+    folder = card_config.get("data_dir")
+    return [*([folder] if folder else []), *(one for some in files.values() for one in some)]
+
+
+def check_files(files: Iterable[str], path: Path) -> None:
+    """Looks whether the files that the card of a folder names lie in it, links followed.
+
+    Raises:
+        SentimentError: they do not.
+    """
+    root = path.resolve()
+    # In the cache of the Hub's client, files are links to a folder beside.
+    root = root.parent.parent if root.parent.name == "snapshots" else root
+    for file in files if _card_configs(path) else ():
+        if not Path(file).resolve().is_relative_to(root):
+            raise _elsewhere(path, os.path.relpath(file, path))
+
+
+def _elsewhere(path: Path, file: str) -> SentimentError:
+    return SentimentError(
+        f"The card of the data set {path} names files outside its folder, {file!r}; they were not"
+        " read."
+    )
+
+
+def check_saved(path: Path) -> None:
+    """Looks whether a data set that `save_to_disk` wrote names only files inside its folder.
+
+    Raises:
+        SentimentError: it names others, or its files are damaged.
+    """
+    dictionary, folders = path / config.DATASETDICT_JSON_FILENAME, [path]
+    try:
+        if dictionary.exists():
+            names = json.loads(dictionary.read_bytes())["splits"]
+            check_split_names(names)
+            folders = [path / name for name in names]
+        for folder in folders:
+            state = json.loads((folder / config.DATASET_STATE_JSON_FILENAME).read_bytes())
+            for file in state["_data_files"]:
+                if not is_plain(file["filename"]):
+                    raise _elsewhere(path, file["filename"])
+    except (KeyError, TypeError) as error:
+        raise SentimentError(f"The data set {path} is damaged: it lacks {error}.") from error
+
+
+def is_plain(name: str) -> bool:
+    """Whether a name from a data set can be used as the name of a file in a folder."""
+    return re.fullmatch(r"\w[\w .-]*", name) is not None
+
+
+def check_split_names(names: Iterable[str]) -> None:
+    """Refuses splits that are called like paths.
+
+    Raises:
+        SentimentError: one is.
+    """
+    for name in names:
+        if not is_plain(name):
+            raise SentimentError(f"The data set has a split {name!r}, which is no plain name.")
 
 
 def _literal(path: Path) -> str:

@@ -38,6 +38,8 @@ from sentiment_hf.data.columns import (
 from sentiment_hf.data.csv_files import csv_options
 from sentiment_hf.data.files import (
     FILE_BUILDERS,
+    check_files,
+    check_saved,
     ending,
     file_arguments,
     folder_arguments,
@@ -209,36 +211,37 @@ def open_dataset(
         if name and path.is_dir():
             if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
                 _refuse_option("config", config, name)
+                check_saved(path)
                 loaded = load_from_disk(name)
                 return loaded if isinstance(loaded, DatasetDict) else DatasetDict(train=loaded)
             if texts := texts_in_folders(path):
                 _refuse_option("config", config, name)
                 streams = {split: rows.to_iterable_dataset() for split, rows in texts.items()}
                 return IterableDatasetDict(streams) if streaming else texts
-            return _load(folder_arguments(path), config, streaming=streaming)
+            return _load(folder_arguments(path, config), path, config, streaming=streaming)
         if path.is_file():
             return load_dataset(**file_arguments(path), streaming=streaming)
         if ending(path) in FILE_BUILDERS or name.count("/") > 1 or name[:1] in ("", ".", "/", "~"):
             raise SentimentError(f"The data set {name!r} does not exist: no such file or folder.")
         _ask_hub_for(name, revision)
-        return _load({"path": name, "revision": revision}, config, streaming=streaming)
+        return _load({"path": name, "revision": revision}, None, config, streaming=streaming)
 
 
 def _load(
-    source: dict[str, Any], config: str | None, *, streaming: bool
+    source: dict[str, Any], folder: Path | None, config: str | None, *, streaming: bool
 ) -> DatasetDict | IterableDatasetDict:
     """Loads a folder or a repository; if its files are csv, their cells are read as they are."""
     try:
         builder = load_dataset_builder(name=config, **source).config
-    except (
-        ValueError
-    ):  # The cache, where the Hub is switched off, finds csv files by their options.
+    except ValueError:  # Where the Hub is switched off, the cache finds csv files by options.
         if not datasets_config.HF_HUB_OFFLINE:
             raise
         return load_dataset(name=config, **source, **csv_options([]), streaming=streaming)
     options = {}
+    files = [file for some in (builder.data_files or {}).values() for file in some]
+    if folder is not None:
+        check_files(files, folder)
     if hasattr(builder, "keep_default_na") and builder.na_values is None:
-        files = [file for some in (builder.data_files or {}).values() for file in some]
         options = csv_options(files, builder.sep)
     return load_dataset(name=config, **source, **options, streaming=streaming)
 
