@@ -19,7 +19,7 @@ from sentiment_hf.checkpoint.folder import (
     saved_checkpoint,
 )
 from sentiment_hf.checkpoint.records import read_record, write_record
-from sentiment_hf.checkpoint.staging import whole_folder
+from sentiment_hf.checkpoint.staging import locked, whole_folder
 from sentiment_hf.checkpoint.weights import weights_named
 from sentiment_hf.data.columns import match_labels
 from sentiment_hf.data.loading import (
@@ -93,6 +93,9 @@ def evaluate(
     own = is_checkpoint(whole) and folder != REFERENCE_FOLDER and not is_export(whole)
     if save and not own:
         raise SentimentError("`save` writes into a local checkpoint folder; name it with `model`.")
+    if save:
+        with locked(folder):
+            pass  # What cannot be written is said before anything is measured.
     weights = weights_named(whole)
     pipe = SentimentPipeline.from_pretrained(model, device=device, dtype=dtype, backend=backend)
     split = split or _split_to_measure(dataset, config, revision)
@@ -160,9 +163,10 @@ def _save(
         "by_length": accuracy_by("words", correct, lengths, LENGTH_LIMITS),
         "by_confidence": accuracy_by("confidence", correct, confidence, CONFIDENCE_LIMITS),
     }
-    others = _other_results(read_record(whole_folder(folder), EVALUATION_FILE), record)
-    record |= {"others": others} if others else {}
     with saved_checkpoint(folder) as staged:
+        # Only now: another process may have written while this one measured.
+        others = _other_results(read_record(staged, EVALUATION_FILE), record)
+        record |= {"others": others} if others else {}
         write_record(staged, EVALUATION_FILE, record, weights)
         draw_confusion_matrix(staged, record["confusion_matrix"], pipe.label_names)
         draw_reliability(staged, calibration_bins(probabilities, labels))

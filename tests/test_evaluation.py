@@ -9,8 +9,9 @@ import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from sklearn import metrics
 
-from sentiment_hf import SentimentError, evaluate
+from sentiment_hf import SentimentError, evaluate, evaluation
 from sentiment_hf.checkpoint.folder import REFERENCE_FOLDER
+from sentiment_hf.checkpoint.staging import locked
 from sentiment_hf.evaluation import calibration_error, measure
 
 KEYS = ["accuracy", "precision", "recall", "f1", "roc_auc", "log_loss", "ece"]
@@ -211,6 +212,28 @@ def test_an_evaluation_is_saved_whole_or_not_at_all(checkpoint, run, monkeypatch
         options = ["--model", checkpoint, "--save", "--split", "train"]
         assert run("evaluate", "sample", *options).exit_code == 1
     assert {p: p.read_bytes() for p in checkpoint.rglob("*") if p.is_file()} == before
+
+
+def test_what_another_process_has_saved_meanwhile_is_kept(checkpoint, monkeypatch):
+    measured = evaluation.measure
+
+    def measure_beside_another(*arguments):
+        monkeypatch.setattr(evaluation, "measure", measured)
+        evaluate("sample", checkpoint, split="train", save=True)
+        return measured(*arguments)
+
+    monkeypatch.setattr(evaluation, "measure", measure_beside_another)
+    evaluate("sample", checkpoint, save=True)
+    saved = json.loads((checkpoint / "eval_results.json").read_text())
+    assert [saved["split"], *(one["split"] for one in saved["others"])] == ["test", "train"]
+
+
+def test_a_folder_that_another_process_writes_is_refused_before_anything_is_measured(
+    checkpoint, monkeypatch
+):
+    monkeypatch.setattr(evaluation, "load_reviews", None)
+    with locked(checkpoint), pytest.raises(SentimentError, match=r"writes into .*checkpoint"):
+        evaluate("sample", checkpoint, save=True)
 
 
 def test_saving_again_replaces_the_figures_and_keeps_what_training_wrote(trained, tmp_path, run):

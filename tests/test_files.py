@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -288,6 +289,22 @@ with locked(Path(sys.argv[1])):
         first.kill()
         first.communicate()
     assert os.listdir(tmp_path / "model") == ["x"]
+
+
+def test_a_second_thread_is_refused_too_and_another_name_is_another_lock(tmp_path):
+    def write(name: str) -> str:
+        try:
+            with locked(tmp_path, name):
+                return "written"
+        except SentimentError as error:
+            return str(error)
+
+    with locked(tmp_path, "a.lock"), ThreadPoolExecutor() as threads:
+        assert "Another thread of this process" in threads.submit(write, "a.lock").result()
+        assert "Another thread of this process" in threads.submit(write, "a.lock").result()
+        assert threads.submit(write, "b.lock").result() == "written"
+    assert write("a.lock") == "written"
+    assert not list(tmp_path.iterdir())
 
 
 def fill_locked(folder: Path) -> None:

@@ -26,15 +26,18 @@ OwnFiles = Callable[[Path], Iterable[Path]]
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keeps other processes from writing into a folder, which is made if there is none.
+def locked(folder: Path, name: str = LOCK_FILE) -> Iterator[None]:
+    """Keeps other processes and threads from writing into a folder, made if there is none.
+
+    Args:
+        name: of the file that is locked; with different ones, several write beside each other.
 
     Raises:
         SentimentError: another process writes into it, or it cannot be written.
     """
     was_there = folder.is_dir()
     made_folder(folder)
-    path = folder.resolve() / LOCK_FILE
+    path = folder.resolve() / name
     descriptor = _lock(path)
     try:
         os.ftruncate(descriptor, 0)
@@ -64,9 +67,9 @@ def _lock(path: Path) -> int:
         if not _take(descriptor):
             pid = os.read(descriptor, 20).decode(errors="replace")
             os.close(descriptor)
+            who = "thread of this process" if pid == str(os.getpid()) else f"process ({pid})"
             raise SentimentError(
-                f"Another process ({pid}) writes into {path.parent}; wait for it, or name another"
-                " folder.",
+                f"Another {who} writes into {path.parent}; wait for it, or name another folder.",
                 exit_status=1,
             )
         with suppress(OSError):
@@ -89,7 +92,7 @@ def _take(descriptor: int) -> bool:
         else:
             import fcntl
 
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # `lockf` knows no threads.
     except (BlockingIOError, PermissionError):
         return False
     except OSError:  # A file system without locks.
