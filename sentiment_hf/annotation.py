@@ -6,7 +6,6 @@ goes on after the last whole shard, and what comes out is the same byte for byte
 
 import hashlib
 import logging
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from datasets import ClassLabel, Dataset, Features, IterableDataset, Value
 from tqdm.auto import tqdm
 
 from sentiment_hf.arguments import check_whole
+from sentiment_hf.checkpoint.card import as_code, hub_id
 from sentiment_hf.checkpoint.download import (
     LIBRARY,
     find_checkpoint,
@@ -26,11 +26,18 @@ from sentiment_hf.checkpoint.download import (
     revision_of,
     usable_token,
 )
-from sentiment_hf.checkpoint.files import made_folder, read_json, remove_leftovers, write_json
+from sentiment_hf.checkpoint.files import (
+    made_folder,
+    read_json,
+    remove_leftovers,
+    replaced_file,
+    write_json,
+)
+from sentiment_hf.checkpoint.staging import locked
 from sentiment_hf.data.columns import TEXT_NAMES, find_text_column, plain_name
 from sentiment_hf.data.files import check_split_names
 from sentiment_hf.data.loading import DatasetSource, dataset_errors, dataset_name, open_splits
-from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_errors
+from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_errors, printable
 from sentiment_hf.pipeline import LABEL_COLUMN, SCORE_COLUMN, SentimentPipeline, refuse_answers
 from sentiment_hf.version import __version__
 
@@ -41,7 +48,7 @@ ROWS_AT_ONCE = 4_096
 ROWS_TO_GUESS = 1_000
 RECORDS = "annotation-*.json"
 # What stands in the folder of an annotation.
-OWN_FILES = r"annotation-.*|data|data/.+-\d{5}-of-\d{5}-\d{5}\.parquet(\.new)?"
+OWN_FILES = r"annotation-.*|data|data/.+-\d{5}-of-\d{5}-\d{5}\.parquet(\.[0-9a-f]{16}\.tmp)?"
 CARD_TEMPLATE = Path(__file__).parent / "dataset_card_template.md"
 
 Rows: TypeAlias = Dataset | IterableDataset
@@ -78,7 +85,7 @@ def annotate(
         split: one split; all by default.
         streaming: read the data set piece by piece instead of preparing it on the disk first.
         num_shards, shard_index: label one of so many parts, the first being 0, for an array of
-            jobs; all of them may write into one folder.
+            jobs; all of them may write into one folder, at the same time.
         rows_per_shard: rows of a parquet file.
 
     Raises:
@@ -92,12 +99,10 @@ def annotate(
     source = dataset_name(dataset)
     check_split_names(splits)
     splits = {name: _with_features(source, rows) for name, rows in splits.items()}
-    features = {name: rows.features for name, rows in splits.items()}
-    first = next(iter(features.values()))
-    column = text_column or _guessed_column(source, first, splits)
-    for kinds in features.values():
+    column = text_column or _guessed_column(source, splits)
+    for rows in splits.values():
         # A column that was named holds the texts, even if it is called as labels are.
-        find_text_column(kinds, column, labels=())
+        find_text_column(rows.features, column, labels=())
     totals = {name: _count(source, name, rows) for name, rows in splits.items()}
     if not sum(totals.values()):
         raise SentimentError(f"The data set {source} has no rows.")
@@ -105,13 +110,15 @@ def annotate(
     pipe = SentimentPipeline.from_pretrained(
         checkpoint, device=device, dtype=dtype, backend=backend
     )
-    schemas = {name: labelled_features(pipe, features[name]).arrow_schema for name in splits}
+    schemas = {
+        name: labelled_features(pipe, rows.features).arrow_schema for name, rows in splits.items()
+    }
     identity = {
         "dataset": source,
         "config": config,
         "revision": revision,
         "rows": totals,
-        "columns": {name: {c: str(kind) for c, kind in features[name].items()} for name in splits},
+        "columns": {name: str(rows.features) for name, rows in splits.items()},
         "text_column": column,
         "model": "reference" if model is None else model_name(model),
         "model_revision": revision_of(checkpoint),
@@ -123,33 +130,35 @@ def annotate(
         "num_shards": num_shards,
         "sentiment_hf": __version__,
     }
-    part = f"{shard_index:05d}-of-{num_shards:05d}"
-    written = _Output(Path(output), Path(output, RECORDS.replace("*", part)), identity)
-    written.resume()
-    for name, rows in splits.items():
-        own = rows_of_part(totals[name], shard_index, num_shards)
-        tables = _tables(source, rows, own, totals[name], rows_per_shard)
-        with tqdm(
-            total=len(own), desc=f"Annotating {name}", unit="row", dynamic_ncols=True,
-            disable=None if show_progress else True,
-        ) as progress:  # fmt: skip
-            for number, table in enumerate(tables):
-                shard = f"data/{name}-{part}-{number:05d}.parquet"
-                if not written.has(shard, table):
-                    labelled = labelled_table(pipe, table, column, batch_size)
-                    written.write(shard, labelled.cast(schemas[name]))
-                progress.update(table.num_rows)
-    if nulls := sum(shard["nulls"] for shard in written.shards.values()):
+    part = _Part(Path(output), f"{shard_index:05d}-of-{num_shards:05d}", identity)
+    with locked(part.folder, f"annotation-{part.name}.lock"):
+        part.resume()
+        for name, rows in splits.items():
+            own = rows_of_part(totals[name], shard_index, num_shards)
+            progress = tqdm(
+                total=len(own), desc=f"Annotating {name}", unit="row", dynamic_ncols=True,
+                disable=None if show_progress else True,
+            )  # fmt: skip
+            with progress:
+                tables = _tables(source, rows, own, totals[name], rows_per_shard)
+                for number, table in enumerate(tables):
+                    shard = f"data/{name}-{part.name}-{number:05d}.parquet"
+                    if not part.has(shard, table):
+                        labelled = labelled_table(pipe, table, column, batch_size)
+                        part.write(shard, labelled.cast(schemas[name]))
+                    progress.update(table.num_rows)
+    if nulls := sum(shard["nulls"] for shard in part.shards.values()):
         logger.warning("%d rows have no text: null for null.", nulls)
-    return written.folder
+    return part.folder
 
 
-def _guessed_column(source: str, features: Features, splits: dict[str, Rows]) -> str:
+def _guessed_column(source: str, splits: dict[str, Rows]) -> str:
     """The column of texts where none was named, and says which.
 
     Raises:
         SentimentError: none could be meant, or what is there looks like no text.
     """
+    features = next(iter(splits.values())).features
     column = find_text_column(features)
     for rows in [] if plain_name(column) in TEXT_NAMES else splits.values():
         with dataset_errors(source):
@@ -238,13 +247,16 @@ def _tables(source: str, rows: Rows, own: range, total: int, size: int) -> Itera
 
 
 @dataclass
-class _Output:
+class _Part:
     """The shards of one part in a folder, and the record of what they were made from."""
 
     folder: Path
-    record: Path
+    name: str
     identity: dict[str, Any]
     shards: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.record = self.folder / RECORDS.replace("*", self.name)
 
     def resume(self) -> None:
         """Finds the shards that an earlier run of the same command has written.
@@ -296,15 +308,11 @@ class _Output:
 
     def write(self, shard: str, labelled: pa.Table) -> None:
         path = self.folder / shard
-        temporary = path.with_name(path.name + ".new")
-        try:
-            Dataset(labelled).to_parquet(temporary)
-            checksum = _sha256(temporary)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        remove_leftovers(path)
+        with replaced_file(path) as new:
+            Dataset(labelled).to_parquet(new)
         nulls = labelled.column(SCORE_COLUMN).null_count
-        self.shards[shard] = {"rows": labelled.num_rows, "nulls": nulls, "sha256": checksum}
+        self.shards[shard] = {"rows": labelled.num_rows, "nulls": nulls, "sha256": _sha256(path)}
         self._write_record()
 
     def _write_record(self) -> None:
@@ -344,16 +352,17 @@ def push_annotation(folder: Path, repo_id: str) -> str:
             raise SentimentError(f"{name} is not what was written; run the command of its part.")
     splits = [name for name, count in identity["rows"].items() if count]
     files = [{"split": name, "path": f"data/{name}-*.parquet"} for name in splits]
+    source = hub_id(identity["dataset"])
     metadata = hub.DatasetCardData(
         tags=["sentiment-hf", "machine-generated"],
-        source_datasets=[identity["dataset"]],
+        source_datasets=[source] if source else None,
         configs=[{"config_name": "default", "data_files": files}],
     )
     api = hub.HfApi(token=usable_token(None), **LIBRARY)
     with hub_errors(f"the data set {repo_id!r}", without_hub="the folder is whole"):
         url = api.create_repo(repo_id, repo_type="dataset", exist_ok=True)
         info = api.dataset_info(url.repo_id, timeout=HUB_TIMEOUT_SECONDS)
-        shown = {**identity, **counts, "name": url.repo_id.rpartition("/")[2]}
+        shown = {**identity, **counts, "name": url.repo_id.rpartition("/")[2], "code": as_code}
         card = hub.DatasetCard.from_template(metadata, template_path=str(CARD_TEMPLATE), **shown)
         stale = {file.rfilename for file in info.siblings or []} - set(shards)
         changes: list[Any] = [
@@ -364,7 +373,7 @@ def push_annotation(folder: Path, repo_id: str) -> str:
         api.create_commit(
             url.repo_id,
             changes,
-            commit_message=f"Labelled by {identity['model']}",
+            commit_message=printable(f"Labelled by {identity['model']}"),
             repo_type="dataset",
             parent_commit=info.sha,
         )

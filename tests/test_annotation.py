@@ -18,9 +18,10 @@ from datasets import (
     Value,
     load_dataset,
 )
+from huggingface_hub import DatasetCard
 
 from sentiment_hf import SentimentError, SentimentPipeline
-from sentiment_hf.annotation import annotate, rows_of_part
+from sentiment_hf.annotation import annotate, push_annotation, rows_of_part
 
 WORDS = ["good", "bad", "warm", "cold", "film", "not", "and", "unheard"]
 
@@ -157,6 +158,48 @@ sys.addaudithook(watch)
 from sentiment_hf.cli import main
 main()
 """
+
+
+PAUSE = """
+import sys
+from sentiment_hf import SentimentPipeline
+best = SentimentPipeline.best
+def paused(*arguments, **options):
+    SentimentPipeline.best = best
+    print("writing", flush=True)
+    sys.stdin.read()
+    return best(*arguments, **options)
+SentimentPipeline.best = paused
+from sentiment_hf.cli import main
+main()
+"""
+
+
+def test_two_processes_write_different_parts_and_never_the_same(
+    labelled, rows, checkpoint, tmp_path
+):
+    parts = [["--num-shards", 2, "--shard-index", index] for index in (0, 1)]
+    arguments = ["annotate", rows, "--output", tmp_path / "out", "--model", checkpoint]
+    arguments += ["--text-column", "body", *parts[0]]
+    first = subprocess.Popen(
+        [sys.executable, "-c", PAUSE, *map(str, arguments)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert first.stdout.readline() == "writing\n"
+        before = contents(tmp_path / "out")
+        result = labelled(*parts[0])
+        assert result.exit_code == 1
+        assert f"Another process ({first.pid}) writes into {tmp_path / 'out'}" in result.stderr
+        assert contents(tmp_path / "out") == before
+        assert labelled(*parts[1]).exit_code == 0
+        first.communicate(timeout=120)
+    finally:
+        first.kill()
+        first.communicate()
+    assert first.returncode == 0
+    assert list(read(tmp_path / "out")["train"]["id"]) == list(range(70))
+    assert not list((tmp_path / "out").glob("*.lock"))
 
 
 @pytest.mark.parametrize("streaming", [[], ["--streaming"]], ids=["map", "stream"])
@@ -574,6 +617,35 @@ class TestSharing:
         assert result.exit_code == 2
         assert lost in result.stderr
         assert labelled(*parts[0], "--push-to", "ann/labelled").exit_code == 0
+
+    def test_the_card_names_its_source_only_where_that_is_on_the_hub(self, hub, run, checkpoint):
+        def source() -> list | None:
+            card = hub.files("ann/labelled", repo_type="dataset")["README.md"].decode()
+            return DatasetCard(card).data.get("source_datasets")
+
+        rows = Dataset.from_dict({"text": ["good", "bad"]})
+        for number, dataset in enumerate([rows, "sample"]):
+            folder = annotate(dataset, checkpoint.parent / f"{number}", model=checkpoint)
+            push_annotation(folder, "ann/labelled")
+            assert source() is None
+        hub.create("ann/reviews", "dataset")
+        hub.commit("ann/reviews", {"train.csv": b"text\ngood\n"}, repo_type="dataset")
+        folder = annotate("ann/reviews", checkpoint.parent / "hub", model=checkpoint)
+        push_annotation(folder, "ann/labelled")
+        assert source() == ["ann/reviews"]
+
+    def test_nothing_in_a_card_breaks_out_of_its_place(self, hub, make_pipeline, tmp_path):
+        labels = {0: "a|b`c", 1: "<b>[x](http://localhost)"}
+        make_pipeline(id2label=labels).save_pretrained(tmp_path / "checkpoint")
+        column = "a|`\nconfigs: \x1b"
+        rows = Dataset.from_dict({column: ["good", "bad"]})
+        folder = annotate(rows, tmp_path / "out", model=tmp_path / "checkpoint")
+        push_annotation(folder, "ann/labelled")
+        card = hub.files("ann/labelled", repo_type="dataset")["README.md"].decode()
+        assert "\x1b" not in card
+        (line,) = [line for line in card.splitlines() if line.startswith("| `predicted_label`")]
+        assert r"`` a\|`\nconfigs: \x1b ``" in line
+        assert r"`` a\|b`c ``, `<b>[x](http://localhost)` |" in line
 
     def test_json_stays_one_object(self, hub, labelled):
         result = labelled("--push-to", "ann/labelled", "--json")

@@ -12,7 +12,8 @@ from huggingface_hub import ModelCard
 from sentiment_hf import evaluate
 from sentiment_hf.checkpoint.card import is_as_rendered, render_card
 from sentiment_hf.checkpoint.files import read_json
-from sentiment_hf.checkpoint.folder import REFERENCE_FOLDER
+from sentiment_hf.checkpoint.folder import REFERENCE_FOLDER, weights_named, write_record
+from sentiment_hf.export.transformers_folder import export_transformers
 
 
 @pytest.fixture
@@ -141,6 +142,26 @@ def test_a_card_of_three_labels_names_them_all(make_pipeline, tmp_path):
     assert "`bad` and `mixed` and `good`" in text
     assert "| roc auc | " in text
     assert not re.search(r"None|nan|More Information", text.split("---", 2)[2])
+
+
+def test_labels_and_records_stay_text_in_every_card(make_pipeline, tmp_path):
+    names = {0: "a|b`c", 1: "![x](http://localhost/x.png)<img>", 2: "good: [1]\\"}
+    folder = tmp_path / "[a](b)<i>"
+    make_pipeline(id2label=names).save_pretrained(folder)
+    data = {"columns": {"text": "t", "label": "l"}, "left_out": {}, "oddities": [names[1]]}
+    data |= {"dataset": names[1], "train_rows": 3, "validation_rows": 1}
+    data |= {"classes": dict.fromkeys(names.values(), 1)}
+    training = {"data": data, "arguments": {}, "validation_accuracy": 0, "seconds": 1}
+    training |= {"hardware": {"device": "d", "precision": "p"}, "versions": {}}
+    write_record(folder, "training.json", training, weights_named(folder))
+    export_transformers(folder, tmp_path / "exported")
+    for card in (render_card(folder), (tmp_path / "exported/README.md").read_text()):
+        yaml.safe_load(card.split("---")[1])
+        assert "`` a|b`c ``" in card
+        shown = card.split("---", 2)[2].replace(f"`{names[1]}`", "").replace(f"`{folder.name}`", "")
+        assert not re.search(r"(?<!\\)\]\(|<i", shown.replace(f'"{folder.name}"', ""))
+    listed = r"a\|b\`c 1, !\[x\](http://localhost/x.png)&lt;img&gt; 1, good: \[1\]\\ 1; texts"
+    assert listed in render_card(folder)
 
 
 def test_a_figure_that_could_not_be_measured_is_left_out(make_pipeline, tmp_path):

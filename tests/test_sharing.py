@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import pytest
 import torch
@@ -16,6 +16,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from sentiment_hf import LSTMForSequenceClassification, SentimentError, SentimentPipeline, evaluate
 from sentiment_hf.checkpoint.card import update_metadata
+from sentiment_hf.checkpoint.folder import published
 from sentiment_hf.checkpoint.upload import push_folder
 
 TEXTS = ["a good film", "not a bad film, warm and cold", ""]
@@ -44,6 +45,20 @@ def bare(make_pipeline, tmp_path) -> Path:
     """A checkpoint folder of other weights without records."""
     make_pipeline(seed=5).save_pretrained(tmp_path / "bare")
     return tmp_path / "bare"
+
+
+def test_files_are_named_with_slashes_wherever_they_are_pushed_from(hub, measured, monkeypatch):
+    class WindowsPath(type(Path())):
+        def relative_to(self, *other):
+            return PureWindowsPath(super().relative_to(*other))
+
+    def published_there(folder: Path) -> list[Path]:
+        return [WindowsPath(path) for path in published(folder)]
+
+    monkeypatch.setattr("sentiment_hf.checkpoint.upload.published", published_there)
+    push_folder(measured, REPO)
+    assert "figures/reliability.png" in hub.files(REPO)
+    assert not [name for name in hub.files(REPO) if "\\" in name]
 
 
 class TestWhatAnOlderPushLeft:

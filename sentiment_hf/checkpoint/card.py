@@ -36,6 +36,8 @@ HUB_IDS = {"imdb": HUB_IMDB, "sst2": "stanfordnlp/sst2"}
 PUBLIC_ENGLISH = {*HUB_IDS.values(), "fdu_mtl"}
 METRICS = ("accuracy", "precision", "recall", "f1", "roc_auc", "log_loss", "ece")
 HUB_METRICS = METRICS[:5]
+# What begins code or a link in Markdown, ends a cell, or takes the meaning from these.
+MARKDOWN = re.compile(r"[\\\[\]`|]")
 
 
 def write_card(folder: Path, before: Path | None = None) -> None:
@@ -50,22 +52,27 @@ def write_card(folder: Path, before: Path | None = None) -> None:
     write_text(folder / CARD_FILE, card)
 
 
-def _code(text: str) -> str:
-    """A text as code in Markdown, whatever is in it."""
+def as_code(text: str, *, cell: bool = False) -> str:
+    """A text as code in Markdown, whatever is in it.
+
+    Args:
+        cell: of a table, which a bar would end.
+    """
+    text = printable(text).replace("|", "\\|" if cell else "|")
     if "`" not in text:
         return f"`{text}`"
     fence = "`" * (1 + max(map(len, re.findall("`+", text))))
     return f"{fence} {text} {fence}"
 
 
-def _as_text(value: Any) -> Any:
-    """What a record says, as text in Markdown: no HTML, no end of a cell, no escape sequence."""
+def as_text(value: Any) -> Any:
+    """What a record says, as text in Markdown: no HTML, no link, no end of a cell, no code."""
     if isinstance(value, str):
-        return printable(html.escape(value, quote=False).replace("|", "\\|"))
+        return MARKDOWN.sub(r"\\\g<0>", html.escape(printable(value), quote=False))
     if isinstance(value, list):
-        return [_as_text(one) for one in value]
+        return [as_text(one) for one in value]
     if isinstance(value, dict):
-        return {_as_text(key): _as_text(one) for key, one in value.items()}
+        return {as_text(key): as_text(one) for key, one in value.items()}
     return value
 
 
@@ -101,13 +108,13 @@ def render_card(folder: Path, repo_id: str | None = None) -> str:
         card = ModelCard.from_template(
             data,
             template_path=str(TEMPLATE),
-            name=name,
+            name=as_text(name),
             model=model,
             config=config,
             has_tokenizer=(folder / TOKENIZER_FILE).exists(),
-            labels=" and ".join(map(_code, config.label_names)),
-            training=_as_text(training),
-            results=_as_text(results),
+            labels=" and ".join(map(as_code, config.label_names)),
+            training=as_text(training),
+            results=as_text(results),
             metrics=METRICS,
             figures=[path.name for path in published(folder) if path.parent != folder],
             licence=data.license,
@@ -193,7 +200,7 @@ def is_as_rendered(text: str) -> bool:
     )
 
 
-def _hub_id(dataset: str | None) -> str | None:
+def hub_id(dataset: str | None) -> str | None:
     """The Hub id of a data set, where its name gives one away."""
     if dataset in HUB_IDS:
         return HUB_IDS[dataset]
@@ -205,15 +212,15 @@ def _card_data(name: str, training: dict[str, Any], results: dict[str, Any]) -> 
 
     data = training.get("data", {})
     learnt_from = [one.get("dataset") for one in data.get("datasets") or [data]]
-    hub_ids = [hub_id for hub_id in map(_hub_id, learnt_from) if hub_id]
+    hub_ids = [known for known in map(hub_id, learnt_from) if known]
     is_public = HUB_IMDB in hub_ids and all(
-        (_hub_id(dataset) or dataset) in PUBLIC_ENGLISH for dataset in learnt_from
+        (hub_id(dataset) or dataset) in PUBLIC_ENGLISH for dataset in learnt_from
     )
     eval_results = [
         EvalResult(
             task_type="text-classification",
             task_name="Text Classification",
-            dataset_type=(dataset := _hub_id(one["dataset"]) or one["dataset"]),
+            dataset_type=(dataset := hub_id(one["dataset"]) or one["dataset"]),
             dataset_name=dataset,
             dataset_config=one.get("config"),
             dataset_split=one["split"],

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from tokenizers import Tokenizer
 
+from sentiment_hf.checkpoint.card import as_code, as_text
 from sentiment_hf.checkpoint.download import find_checkpoint, model_name
 from sentiment_hf.checkpoint.files import plain_path, write_text
 from sentiment_hf.checkpoint.folder import CARD_FILE, REFERENCE_NAME, read_config
@@ -44,6 +45,7 @@ def free_folder(output: str | Path) -> Path:
 
 
 def write_card(folder: Path, template: Path, source: Source, **values: str) -> None:
-    labels = ", ".join(f"`{label}`" for label in source.config.label_names)
+    labels = ", ".join(map(as_code, source.config.label_names))
+    names = {"name": as_text(source.name), "checkpoint": as_code(source.name)}
     text = template.read_text(encoding="utf-8")
-    write_text(folder / CARD_FILE, text.format(name=source.name, labels=labels, **values))
+    write_text(folder / CARD_FILE, text.format(**names, labels=labels, **values))
