@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sentiment_hf import SentimentError, evaluate, load_reviews, train, train_tokenizer
 from sentiment_hf.data.batching import Batch
@@ -520,6 +522,28 @@ def test_texts_of_several_lines_and_paragraphs_are_read(tmp_path, labels, line_e
             table = csv.writer(file, lineterminator=line_end)
             table.writerows([("text", "label")[::order], *(row[::order] for row in rows)])
         assert rows_of(load_reviews(tmp_path / "own.csv")) == rows
+
+
+CELLS = st.text(
+    st.sampled_from('ab ,;|\t"\n\r\u00e9\u2028\ufeff\U0001f600'), max_size=12
+) | st.sampled_from(
+    ["null", "NA", "None", "n/a", "nan", "-1", "1,5", "#", "pos", "a,pos", '"', '""']
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    table=st.lists(st.tuples(CELLS, st.sampled_from(["pos", "neg", "None", "a, b"])), min_size=1),
+    line_end=st.sampled_from(["\n", "\r\n"]),
+    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+)
+def test_what_pythons_csv_module_writes_comes_back(tmp_path_factory, table, line_end, quoting):
+    path = tmp_path_factory.mktemp("csv") / "own.csv"
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        written = csv.writer(file, lineterminator=line_end, quoting=quoting)
+        table = [*table, ("a film", "pos")]  # A column without any text would be none of texts.
+        written.writerows([("text", "label"), *table])
+    assert rows_of(load_reviews(path)) == [(text or None, label) for text, label in table]
 
 
 COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma", ".zst": "zstandard"}
