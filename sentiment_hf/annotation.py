@@ -350,12 +350,14 @@ def push_annotation(folder: Path, repo_id: str) -> str:
     for name, shard in shards.items():
         if _sha256(folder / name) != shard["sha256"]:
             raise SentimentError(f"{name} is not what was written; run the command of its part.")
-    splits = [name for name, count in identity["rows"].items() if count]
-    files = [{"split": name, "path": f"data/{name}-*.parquet"} for name in splits]
-    source = hub_id(identity["dataset"])
+    files = [
+        {"split": name, "path": f"data/{name}-*.parquet"}
+        for name, count in identity["rows"].items()
+        if count
+    ]
     metadata = hub.DatasetCardData(
         tags=["sentiment-hf", "machine-generated"],
-        source_datasets=[source] if source else None,
+        source_datasets=[source] if (source := hub_id(identity["dataset"])) else None,
         configs=[{"config_name": "default", "data_files": files}],
     )
     api = hub.HfApi(token=usable_token(None), **LIBRARY)
@@ -370,11 +372,8 @@ def push_annotation(folder: Path, repo_id: str) -> str:
             *(hub.CommitOperationAdd(name, folder / name) for name in shards),
             *(hub.CommitOperationDelete(name) for name in stale if name.startswith("data/")),
         ]
+        said = printable(f"Labelled by {identity['model']}")
         api.create_commit(
-            url.repo_id,
-            changes,
-            commit_message=printable(f"Labelled by {identity['model']}"),
-            repo_type="dataset",
-            parent_commit=info.sha,
+            url.repo_id, changes, commit_message=said, repo_type="dataset", parent_commit=info.sha
         )
     return str(url)
