@@ -12,7 +12,9 @@ from huggingface_hub import ModelCard
 from sentiment_hf import evaluate
 from sentiment_hf.checkpoint.card import is_as_rendered, render_card
 from sentiment_hf.checkpoint.files import read_json
-from sentiment_hf.checkpoint.folder import REFERENCE_FOLDER, weights_named, write_record
+from sentiment_hf.checkpoint.folder import REFERENCE_FOLDER
+from sentiment_hf.checkpoint.records import write_record
+from sentiment_hf.checkpoint.weights import weights_named
 from sentiment_hf.export.transformers_folder import export_transformers
 
 
