@@ -46,10 +46,12 @@ def locked(folder: Path, name: str = LOCK_FILE) -> Iterator[None]:
     finally:
         if os.name == "nt":  # There a file that is open cannot be removed.
             os.close(descriptor)
-        with suppress(OSError):
-            path.unlink()
-        if os.name != "nt":
-            os.close(descriptor)
+        try:
+            with suppress(OSError):
+                path.unlink()
+        finally:  # An interruption leaves no lock to the other threads.
+            if os.name != "nt":
+                os.close(descriptor)
         if not was_there:
             with suppress(OSError):  # Something has come into it.
                 folder.rmdir()
