@@ -202,16 +202,17 @@ def annotate(
 ) -> None:
     """Label every row of DATASET and write it as parquet, with all its columns."""
     _check_address(push_to)
-    from sentiment_hf import annotation
+    from sentiment_hf.annotated_folder import count_written, push_annotation
+    from sentiment_hf.annotation import annotate as run
 
     given = {name: value for name, value in options.items() if value is not None}
-    annotation.annotate(dataset, output, show_progress=not quiet, **given)
-    counts = annotation.count_written(output)
+    run(dataset, output, show_progress=not quiet, **given)
+    counts = count_written(output)
     print_result(
         json_line(counts) if as_json else f"{printable(str(output))}\t{counts['rows']} rows"
     )
     if push_to:
-        _print_address(annotation.push_annotation(output, push_to), as_json)
+        _print_address(push_annotation(output, push_to), as_json)
 
 
 @main.command()

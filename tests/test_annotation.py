@@ -21,7 +21,8 @@ from datasets import (
 from huggingface_hub import DatasetCard
 
 from sentiment_hf import SentimentError, SentimentPipeline
-from sentiment_hf.annotation import annotate, push_annotation, rows_of_part
+from sentiment_hf.annotated_folder import push_annotation
+from sentiment_hf.annotation import annotate, rows_of_part
 
 WORDS = ["good", "bad", "warm", "cold", "film", "not", "and", "unheard"]
 
