@@ -8,7 +8,8 @@ import subprocess
 from html import escape
 from pathlib import Path
 
-from sentiment_hf.checkpoint.files import new_folder, write_text
+from sentiment_hf.checkpoint.files import write_text
+from sentiment_hf.checkpoint.staging import new_folder
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.export.folder import free_folder, open_source, write_card
 from sentiment_hf.export.onnx import Dtype
