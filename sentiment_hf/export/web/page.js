@@ -6,6 +6,7 @@ const MOST_POINTS = 200;
 const PREFIXES_AT_ONCE = 16;
 const WORDS_AT_ONCE = 4000;
 const MOST_LABELS_SHOWN = 10;
+const MILLISECONDS_BETWEEN_DRAWINGS = 200;
 // A function with one instruction for vectors.
 const SIMD = "0061736d010000000105016000017b030201000a0a0108004100fd0ffd620b";
 // What the tokenizer's normalizer changes independently of what stands beside it.
@@ -49,14 +50,14 @@ export class Reader {
    * itself, or the normalized text where the one cannot be followed to the other.
    */
   words(text) {
-    // JavaScript knows a sigma of its own for the end of a word.
-    text = text.replaceAll("Σ", "σ");
+    // JavaScript, unlike Rust, lower-cases a sigma at the end of a word to a letter of its own.
+    const given = text.replaceAll("Σ", "σ");
     const { normalizer, pre_tokenizer: split } = this.tokenizer;
-    const normalized = normalizer(text);
+    const normalized = normalizer(given);
     let read = "";
     const begins = [];
     const ends = [];
-    for (const { 0: unit, index } of text.matchAll(UNITS)) {
+    for (const { 0: unit, index } of given.matchAll(UNITS)) {
       const made = normalizer(unit);
       for (let i = 0; i < made.length; i++) {
         const one = made.length === unit.length;
@@ -77,7 +78,7 @@ export class Reader {
       last = place[1];
       return place;
     });
-    return { ids: this.tokenizer.encode(text).ids, places, shown: follows ? text : normalized };
+    return { ids: this.tokenizer.encode(given).ids, places, shown: follows ? text : normalized };
   }
 
   /** The ids that the network reads of a text: the graph keeps a long one's head and tail. */
@@ -280,15 +281,6 @@ class Reading {
     this.showPoint();
   }
 
-  add(answers) {
-    this.answers.push(...answers);
-    this.showAnswers();
-    if (this.answers.length === this.ends.length) {
-      parts.place.disabled = false;
-      this.showPoint();
-    }
-  }
-
   /** The curve and the colours of the words, as far as they are known. */
   showAnswers() {
     const { answers, chosen, ends } = this;
@@ -296,13 +288,13 @@ class Reading {
     const line = (label) => {
       const known = answers.length === 1 ? [...answers, ...answers] : answers;
       const corners = known.map((scores, i) => `${across(i)},${100 - 100 * scores[label]}`);
-      return drawn("polyline", { points: corners.join(" ") });
+      return shape("polyline", { points: corners.join(" ") });
     };
     const others = this.reader.labels.length > 2 ? this.shownLabels : [];
     const curve = line(chosen);
     curve.setAttribute("class", "chosen");
-    this.cursor = drawn("line", { y1: 0, y2: 100, class: "cursor" });
-    show("curve", drawn("line", { x1: 0, x2: 100, y1: 50, y2: 50 }), ...others.map(line), curve);
+    this.cursor = shape("line", { y1: 0, y2: 100, class: "cursor" });
+    show("curve", shape("line", { x1: 0, x2: 100, y1: 50, y2: 50 }), ...others.map(line), curve);
     const label = this.reader.labels[chosen];
     parts.curve.setAttribute("aria-label", `The probability of ${label} after each word`);
     answers.forEach((scores, i) => {
@@ -331,7 +323,7 @@ class Reading {
   }
 }
 
-function drawn(tag, attributes) {
+function shape(tag, attributes) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   return element;
@@ -349,11 +341,18 @@ async function read(reader, text) {
   if (reading !== mine) return;
   mine.show(scores);
   await pause();
+  let drawn = performance.now();
   for await (const answers of reader.trajectory(mine.ids)) {
-    if (reading !== mine) return;
-    mine.add(answers);
+    mine.answers.push(...answers);
+    if (performance.now() - drawn < MILLISECONDS_BETWEEN_DRAWINGS) continue;
+    mine.showAnswers();
     await pause();
+    if (reading !== mine) return;
+    drawn = performance.now();
   }
+  mine.showAnswers();
+  parts.place.disabled = false;
+  mine.showPoint();
 }
 
 async function start() {
@@ -365,7 +364,7 @@ async function start() {
       " have from version 91 on, Firefox from 89, Safari from 16.4.";
     return;
   }
-  parts.status.textContent = "Loading the network, about 20 MB …";
+  parts.status.textContent = "Loading the network …";
   const reader = await Reader.load();
   parts.status.textContent = "";
   const failed = (error) => (parts.status.textContent = `That went wrong: ${error.message}`);
@@ -376,8 +375,8 @@ async function start() {
     return text !== null;
   };
   const submit = () => {
-    history.replaceState(null, "", `#${new URLSearchParams({ text: parts.text.value })}`);
     readNow(parts.text.value);
+    history.replaceState(null, "", parts.link.href);
   };
   parts.read.disabled = false;
   parts.form.addEventListener("submit", (event) => {
