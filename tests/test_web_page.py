@@ -400,7 +400,7 @@ class TestPage:
         for text, marker in {
             "x" * 3000: "none of these words",
             "good film " * 1000: "The text has 2,000 words: the network reads 800 of them",
-            "فيلم 👍 film": "does not know 1 of the 3 words",
+            "فيلم 👍 film": "does not know 2 of the 3 words",
             "": "There is nothing to read",
         }.items():
             here.open_link(text)
