@@ -16,8 +16,8 @@ from sentiment_hf.export.web_folder import export_web
 
 ROOT = Path(__file__).parent.parent
 SITE = {
-    "README.md", "config.json", "index.html", "onnx/model.onnx", "page.js", "style.css",
-    "tokenizer.json", "tokenizer_config.json", "libraries/onnxruntime-web.LICENSE",
+    "README.md", "config.json", "index.html", "onnx/model.onnx", "page.js", "reader.js",
+    "style.css", "tokenizer.json", "tokenizer_config.json", "libraries/onnxruntime-web.LICENSE",
     "libraries/ort-wasm-simd-threaded.wasm", "libraries/ort.wasm.bundle.min.js",
     "libraries/tokenizers.LICENSE", "libraries/tokenizers.min.js",
 }  # fmt: skip
@@ -110,7 +110,7 @@ class TestFolder:
 
     def test_the_page_asks_no_other_host_and_never_reads_a_text_as_html(self):
         page = (web_folder.TEMPLATES / "index.html").read_text()
-        script = (web_folder.TEMPLATES / "page.js").read_text()
+        script = "".join(path.read_text() for path in web_folder.TEMPLATES.glob("*.js"))
         assert "default-src 'none'" in page
         assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", page + script)
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write", script)

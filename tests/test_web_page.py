@@ -193,7 +193,7 @@ def expect(visit: Visit, answer: dict) -> None:
 
 
 READ_ALL = """async (texts) => {
-  const { Reader } = await import("./page.js");
+  const { Reader } = await import("./reader.js");
   const reader = await Reader.load();
   const found = [];
   for (const text of texts) {

@@ -45,6 +45,7 @@ WITHOUT_HUB = "the folder is whole, so push it again later"
 PAGE_FILES = (
     "index.html",
     "page.js",
+    "reader.js",
     "style.css",
     "libraries/*",
     "onnx/model.onnx",

@@ -79,7 +79,8 @@ def export_web(
         for name, content in files.items():
             (new / LIBRARIES_FOLDER / name).write_bytes(content)
         shutil.copyfile(LICENSE_FILE, new / LIBRARIES_FOLDER / LICENSE_FILE.name)
-        shutil.copyfile(TEMPLATES / "page.js", new / "page.js")
+        for name in ("page.js", "reader.js"):
+            shutil.copyfile(TEMPLATES / name, new / name)
         write_text(new / "index.html", page.replace("{name}", escape(source.name)))
         write_text(new / "style.css", style)
         onnxruntime, tokenizers = PACKAGES.values()
