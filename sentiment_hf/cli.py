@@ -172,13 +172,14 @@ def _print_training(output: Path, figure: str, as_json: bool) -> None:
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("repo_id")
+@click.option("--space", is_flag=True, help="FOLDER is a page from `export`: as a static Space.")
 @click.option("--private", is_flag=True, default=None, help="Make the repository private.")
 @click.option("--branch", metavar="NAME", help="Push to a branch; it is made if there is none.")
 @click.option("--create-pr", is_flag=True, help="Push as a pull request.")
 @click.option("--tag", metavar="NAME", help="Name the new commit.")
 @click.option("--replace-card", is_flag=True, help="Replace a card that was edited on the Hub.")
 def push(folder: Path, repo_id: str, **options: Any) -> None:
-    """Share the checkpoint in FOLDER as REPO_ID (user/name) on the Hub."""
+    """Share the checkpoint, or the page, in FOLDER as REPO_ID (user/name) on the Hub."""
     from sentiment_hf.checkpoint.upload import push_folder
 
     print_result(push_folder(folder, repo_id, **options))
@@ -263,19 +264,27 @@ def predict(texts: tuple[str, ...], top_k: int, quiet: bool, as_json: bool, **op
 @main.command()
 @click.argument("model")
 @click.option(
-    "--format", "kind", required=True, type=click.Choice(["onnx", "transformers"]),
-    help="An ONNX graph, or code for transformers.",
+    "--format", "kind", required=True, type=click.Choice(["onnx", "transformers", "web"]),
+    help="An ONNX graph, code for transformers, or a static page.",
 )  # fmt: skip
 @output_option
 @click.option(
     "--dtype", type=click.Choice(["float32", "float16", "int8"]),
     help="How ONNX stores the weights [default: as the checkpoint does].",
 )  # fmt: skip
-def export(model: str, kind: str, output: Path, dtype: Any) -> None:
-    """Write the network of MODEL for other places: `onnx` (extra `onnx`) or `transformers`."""
+@click.option(
+    "--libraries", metavar="FOLDER", type=click.Path(path_type=Path),
+    help="node_modules with what the page needs [default: that of this folder, else from npm].",
+)  # fmt: skip
+def export(model: str, kind: str, output: Path, dtype: Any, libraries: Path | None) -> None:
+    """Write the network of MODEL for other places: `onnx`, `transformers` or `web`.
+
+    `onnx` and `web` need the extra `onnx`; `web`, a page for any host of static files, also two
+    packages of npm.
+    """
     from sentiment_hf.export.formats import export as run
 
-    print_result(str(run(model, output, kind, dtype)))
+    print_result(str(run(model, output, kind, dtype, libraries)))
 
 
 @main.command()

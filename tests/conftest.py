@@ -27,6 +27,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 import numpy as np
 import pytest
 import torch
+from browser import chromium_started
 from click.testing import CliRunner, Result
 from hub_server import Hub
 
@@ -116,6 +117,13 @@ def run_process():
         )
 
     return invoke
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A browser for the tests of one file; while it runs, no other event loop can."""
+    with chromium_started() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from urllib.parse import quote, unquote, urlsplit
 from faulty_server import INVALID_TOKEN, FaultyServer, RefusedError, Reply, Request, answer, ranged
 
 LARGE = re.compile(r".*\.(arrow|bin|gz|h5|npy|npz|onnx|parquet|pickle|pkl|pt|pth|safetensors|zip)")
-REPO = "(?:(model|dataset)s/)?([^/]+/[^/]+)"
+REPO = "(?:(model|dataset|space)s/)?([^/]+/[^/]+)"
 ROUTES = {  # the method that serves it, and the right to the repository that it needs
     f"GET /api/{REPO}(?:/revision/([^/]+))?": ("get_info", "read"),
     f"GET /api/{REPO}/tree/([^/]+)(?:/(.+))?": ("get_tree", "read"),
@@ -65,6 +65,7 @@ class Repo:
     id: str
     private: bool = False
     gated: str | bool = False
+    sdk: str | None = None  # of a Space
     commits: dict[str, Commit] = field(default_factory=dict)
     refs: dict[str, str] = field(default_factory=dict)
     objects: dict[str, bytes] = field(default_factory=dict)  # by their checksums
@@ -177,8 +178,11 @@ class Hub(FaultyServer):
         if not user or user.role != "write" or body.get("organization") not in (None, user.name):
             raise RefusedError(403 if user else 401, "You may not create a repository there")
         kind, repo_id = body.get("type", "model"), f"{user.name}/{body['name']}"
+        if kind == "space" and not body.get("sdk"):
+            raise RefusedError(400, "A Space needs an sdk")
         exists = (kind, repo_id) in self.repos
         repo = self.create(repo_id, kind, body.get("visibility") == "private")
+        repo.sdk = repo.sdk or body.get("sdk")
         return answer({"url": f"{self.endpoint}/{repo.web}"}, 409 if exists else 200)
 
     def get_info(self, request, repo, revision):

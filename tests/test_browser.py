@@ -1,26 +1,13 @@
-"""The web page in a real browser: Debian's Chromium, without a window."""
+"""The web page in a real browser."""
 
-import shutil
 import socket
 
 import pytest
+from browser import PHONE, contrasts
 
 from sentiment_hf.app import build_app, serve
 
 pytestmark = pytest.mark.slow
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--headless=new",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-PHONE = {"width": 360, "height": 740}
 
 
 @pytest.fixture
@@ -37,18 +24,6 @@ def address(pipe):
     app = build_app(pipe)
     yield serve(app, port=port)
     app.close(verbose=False)
-
-
-@pytest.fixture
-def chromium():
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium here: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 class Visit:
@@ -204,31 +179,7 @@ def test_every_text_stands_out_from_the_page(visit, tmp_path, scheme, size):
     """At least 4.5 to 1, the Web Content Accessibility Guidelines' ratio; pictures for a look."""
     here = visit(color_scheme=scheme, viewport=size)
     here.page.screenshot(path=tmp_path / f"{scheme}.png", full_page=True)
-    ratios = here.page.evaluate(
-        """() => {
-          const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
-          const light = (rgb) => rgb.slice(0, 3).map((part) => part / 255)
-            .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
-            .reduce((sum, part, i) => sum + part * [0.2126, 0.7152, 0.0722][i], 0);
-          const over = (top, below) => {
-            const share = top.length > 3 ? top[3] : 1;
-            return below.map((part, i) => share * top[i] + (1 - share) * part);
-          };
-          const own = (element) => numbers(getComputedStyle(element).backgroundColor);
-          const ground = (element) => element
-            ? over(own(element), ground(element.parentElement)) : [255, 255, 255];
-          const found = {};
-          for (const element of document.querySelectorAll(".gradio-container *")) {
-            const says = [...element.childNodes].some((node) => node.nodeType === 3
-              && node.data.trim());
-            if (!says || !element.checkVisibility()) continue;
-            const pair = [numbers(getComputedStyle(element).color), ground(element)].map(light);
-            found[element.tagName + " " + element.textContent.slice(0, 30)] =
-              (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
-          }
-          return found;
-        }"""
-    )
+    ratios = contrasts(here.page, ".gradio-container *")
     assert len(ratios) > 20
     assert {text: ratio for text, ratio in ratios.items() if ratio < 4.5} == {}
 

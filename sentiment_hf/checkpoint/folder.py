@@ -83,9 +83,9 @@ def is_own_file(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
 
 
-def published(folder: Path) -> list[Path]:
+def published(folder: Path, names: Iterable[str] = PUBLISHED_FILES) -> list[Path]:
     """The files of a folder that are published: regular files with the names of the contract."""
-    found = [path for pattern in PUBLISHED_FILES for path in sorted(folder.glob(pattern))]
+    found = [path for pattern in names for path in sorted(folder.glob(pattern))]
     # A linked folder leads elsewhere as a linked file does; the checkpoint's own may be a link.
     own = [path for path in found if path.parent == folder or not path.parent.is_symlink()]
     return [path for path in own if is_own_file(path)]

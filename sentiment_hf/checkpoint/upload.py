@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sentiment_hf.checkpoint.card import render_card, updated_card, with_edits
 from sentiment_hf.checkpoint.download import (
@@ -17,9 +17,11 @@ from sentiment_hf.checkpoint.download import (
 )
 from sentiment_hf.checkpoint.folder import (
     CARD_FILE,
+    CONFIG_FILE,
     EVALUATION_FILE,
     PUBLISHED_FILES,
     REQUIRED_FILES,
+    TOKENIZER_CONFIG_FILE,
     TOKENIZER_FILE,
     TRAINING_FILE,
     has_name_of,
@@ -39,12 +41,26 @@ if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
 
 WITHOUT_HUB = "the folder is whole, so push it again later"
+# All that a page of `export` consists of.
+PAGE_FILES = (
+    "index.html",
+    "page.js",
+    "reader.js",
+    "style.css",
+    "libraries/*",
+    "onnx/model.onnx",
+    CONFIG_FILE,
+    TOKENIZER_FILE,
+    TOKENIZER_CONFIG_FILE,
+    CARD_FILE,
+)
 
 
 def push_folder(
     folder: str | Path,
     repo_id: str,
     *,
+    space: bool = False,
     private: bool | None = None,
     branch: str | None = None,
     create_pr: bool = False,
@@ -61,6 +77,8 @@ def push_folder(
     pull request was made all the same makes a second one.
 
     Args:
+        space: the folder is a page that `export` wrote, and becomes a static Space. A card that is
+            there already is kept as it is, unless `replace_card`.
         private: whether a repository made by this push is private.
         branch: pushed to, and made if it does not exist.
         create_pr: push as a pull request, for somebody to merge.
@@ -74,27 +92,35 @@ def push_folder(
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     folder = whole_folder(Path(folder))
-    check_folder(folder)
-    render_card(folder, repo_id)  # Says now what would fail when the repository is made.
+    kind, names = ("space", PAGE_FILES) if space else ("model", PUBLISHED_FILES)
+    if space:
+        _check_page(folder)
+    else:
+        check_folder(folder)
+        render_card(folder, repo_id)  # Says now what would fail when the repository is made.
     check_address(repo_id, token)
     api = HfApi(token=token, **LIBRARY)
     with hub_errors(f"the repository {repo_id!r}", without_hub=WITHOUT_HUB):
-        info = _open(api, repo_id, private, branch, create_pr)
+        info = _open(api, repo_id, kind, private, branch, create_pr)
         repo_id = info.id
-        address = without_password(f"{api.endpoint}/{repo_id}")
-        rendered = with_edits(folder, repo_id, render_card(folder, repo_id))
-        new = {path.relative_to(folder).as_posix(): path.read_bytes() for path in published(folder)}
-        new[CARD_FILE] = rendered.encode() if replace_card else _card(api, info, rendered)
+        address = without_password(f"{api.endpoint}/{'spaces/' if space else ''}{repo_id}")
+        files = published(folder, names)
+        new = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
         there = {entry.rfilename: entry for entry in info.siblings or []}
+        if not space:
+            rendered = with_edits(folder, repo_id, render_card(folder, repo_id))
+            new[CARD_FILE] = rendered.encode() if replace_card else _card(api, info, rendered)
         changed = [
             name
             for name, content in new.items()
             if name not in there
             or not has_checksum(BytesIO(content), checksum_of(there[name]) or "")
         ]
-        stale = [name for name in there if name not in new and has_name_of(name, PUBLISHED_FILES)]
+        if space and not replace_card and CARD_FILE in there and CARD_FILE in changed:
+            changed.remove(CARD_FILE)
+        stale = [name for name in there if name not in new and has_name_of(name, names)]
         commit = info.sha
-        _check_tag(api, info, tag, is_new=bool(changed or stale))
+        _check_tag(api, info, kind, tag, is_new=bool(changed or stale))
         if changed or stale:
             made = api.create_commit(
                 repo_id,
@@ -103,13 +129,14 @@ def push_folder(
                     *(CommitOperationDelete(name) for name in stale),
                 ],
                 commit_message=commit_message or f"Checkpoint from sentiment-hf {__version__}",
+                repo_type=kind,
                 revision=branch,
                 create_pr=create_pr,
                 parent_commit=info.sha,
             )
             commit, address = made.oid, without_password(made.pr_url or address)
         if tag:
-            api.create_tag(repo_id, tag=tag, revision=commit, exist_ok=True)
+            api.create_tag(repo_id, tag=tag, revision=commit, repo_type=kind, exist_ok=True)
     return str(address)
 
 
@@ -132,6 +159,14 @@ def check_folder(folder: Path) -> None:
         if is_own_file(folder / name) and not read_record(folder, name):
             raise SentimentError(
                 f"{folder / name} was measured on other weights: evaluate these, or remove it."
+            )
+
+
+def _check_page(folder: Path) -> None:
+    for name in PAGE_FILES:
+        if not any(map(is_own_file, folder.glob(name))):
+            raise SentimentError(
+                f"{folder} has no {name}: what becomes a Space is a page that `export` wrote."
             )
 
 
@@ -161,8 +196,13 @@ def check_address(repo_id: str, token: str | bool | None = None) -> None:
 
 
 def _open(
-    api: "HfApi", repo_id: str, private: bool | None, branch: str | None, create_pr: bool
-) -> "ModelInfo":
+    api: "HfApi",
+    repo_id: str,
+    kind: str,
+    private: bool | None,
+    branch: str | None,
+    create_pr: bool,
+) -> Any:
     """What is on the branch; repository and branch are made if they do not exist.
 
     The first call is one that has a timeout: where the Hub does not answer, nothing is begun.
@@ -170,8 +210,9 @@ def _open(
     from huggingface_hub import errors
 
     look = partial(
-        api.model_info, revision=branch, files_metadata=True, timeout=HUB_TIMEOUT_SECONDS
-    )
+        api.repo_info, repo_type=kind, revision=branch, files_metadata=True,
+        timeout=HUB_TIMEOUT_SECONDS,
+    )  # fmt: skip
     try:
         try:
             info = look(repo_id)
@@ -180,12 +221,15 @@ def _open(
         except errors.HfHubHTTPError as error:
             if "/" in repo_id and not isinstance(error, errors.RepositoryNotFoundError):
                 raise
-            repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+            sdk = "static" if kind == "space" else None
+            repo_id = api.create_repo(
+                repo_id, private=private, repo_type=kind, space_sdk=sdk, exist_ok=True
+            ).repo_id
             info = look(repo_id)
     except errors.RevisionNotFoundError:
         if create_pr:
             raise
-        api.create_branch(repo_id, branch=branch or "main", exist_ok=True)
+        api.create_branch(repo_id, branch=branch or "main", repo_type=kind, exist_ok=True)
         info = look(repo_id)
     if private and not info.private:
         raise SentimentError(
@@ -204,11 +248,13 @@ def _card(api: "HfApi", info: "ModelInfo", rendered: str) -> bytes:
     return updated_card(fetch_files(api, info.id, info, names), info.id, rendered)
 
 
-def _check_tag(api: "HfApi", info: "ModelInfo", tag: str | None, *, is_new: bool) -> None:
+def _check_tag(
+    api: "HfApi", info: "ModelInfo", kind: str, tag: str | None, *, is_new: bool
+) -> None:
     """Refuses a tag that names another commit, before anything is pushed."""
     if tag is None:
         return
-    tags = {ref.name: ref.target_commit for ref in api.list_repo_refs(info.id).tags}
+    tags = {ref.name: ref.target_commit for ref in api.list_repo_refs(info.id, repo_type=kind).tags}
     if tag in tags and (is_new or tags[tag] != info.sha):
         raise SentimentError(
             f"The tag {tag!r} of {info.id!r} names another commit ({tags[tag][:7]}); choose another"

@@ -12,7 +12,7 @@ from sentiment_hf.checkpoint.tokenizer_file import write_tokenizer
 from sentiment_hf.checkpoint.weights import read_weights
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.export import onnx
-from sentiment_hf.export.folder import free_folder, open_source, write_card
+from sentiment_hf.export.folder import Source, free_folder, open_source, write_card
 from sentiment_hf.model.config import LSTMConfig
 from sentiment_hf.version import __version__
 
@@ -37,22 +37,30 @@ def export_onnx(
         SentimentError: no such checkpoint, or a pretrained encoder, which has no answers; the
             folder is not empty; onnx is not installed.
     """
+    output, source = free_folder(output), open_source(model)
+    graph = source_graph(source, dtype)
+    with new_folder(output) as new:
+        write_runnable(new, source, graph)
+        write_card(new, CARD_TEMPLATE, source, dtype=dtype or source.config.dtype)
+    return output
+
+
+def source_graph(source: Source, dtype: onnx.Dtype | None) -> bytes:
     if dtype is not None and dtype not in get_args(onnx.Dtype):
         kinds = ", ".join(get_args(onnx.Dtype))
         raise SentimentError(f"`dtype` must be one of {kinds}, not {dtype!r:.60}.")
-    output, source = free_folder(output), open_source(model)
     config = source.config
-    dtype = dtype or config.dtype
-    graph = onnx.build_graph(config, read_weights(source.folder, config), dtype)
-    with new_folder(output) as new:
-        path = new / GRAPH_FILE
-        path.parent.mkdir()
-        path.write_bytes(graph)
-        write_tokenizer(new, source.tokenizer)
-        noted = {"sentiment_hf_version": __version__, CHECKSUM_KEY: _sha256(graph)}
-        write_json(new / CONFIG_FILE, {**config.to_dict(), **noted})
-        write_card(new, CARD_TEMPLATE, source, dtype=dtype)
-    return output
+    return onnx.build_graph(config, read_weights(source.folder, config), dtype or config.dtype)
+
+
+def write_runnable(folder: Path, source: Source, graph: bytes) -> None:
+    """Writes all that it takes to run a graph."""
+    path = folder / GRAPH_FILE
+    path.parent.mkdir()
+    path.write_bytes(graph)
+    write_tokenizer(folder, source.tokenizer)
+    noted = {"sentiment_hf_version": __version__, CHECKSUM_KEY: _sha256(graph)}
+    write_json(folder / CONFIG_FILE, {**source.config.to_dict(), **noted})
 
 
 def is_export(folder: Path) -> bool:
