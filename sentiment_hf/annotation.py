@@ -10,7 +10,7 @@ from datasets import ClassLabel, Dataset, Features, IterableDataset, Value
 from tqdm.auto import tqdm
 
 from sentiment_hf.annotated_folder import AnnotatedPart
-from sentiment_hf.arguments import check_whole
+from sentiment_hf.arguments import check_path, check_whole
 from sentiment_hf.checkpoint.download import (
     find_checkpoint,
     model_name,
@@ -70,6 +70,7 @@ def annotate(
     Raises:
         SentimentError: no such data set, column or rows, or the folder holds something else.
     """
+    check_path("output", output)
     check_whole("num_shards", num_shards)
     check_whole("shard_index", shard_index, least=0, most=num_shards - 1)
     check_whole("rows_per_shard", rows_per_shard)

@@ -1,5 +1,6 @@
 """Arguments from Python, refused with the message that the command has for its options."""
 
+import os
 from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
@@ -46,6 +47,18 @@ def check_kind(name: str, value: object, kind: type, what: str) -> None:
     """
     if not isinstance(value, kind):
         raise SentimentError(f"`{name}` must be {what}, not a {type(value).__name__}.")
+
+
+def check_path(name: str, value: object) -> None:
+    """Lets names of files and folders pass.
+
+    Raises:
+        SentimentError: it is something else, or empty, which would mean the working directory.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise SentimentError(f"`{name}` must be a path or a name, not a {type(value).__name__}.")
+    if not str(value).strip():
+        raise SentimentError(f"`{name}` is empty; it needs a name.")
 
 
 def listed_texts(texts: object, *, rows: bool = False) -> list[Any]:

@@ -26,8 +26,10 @@ def names(text: str) -> list[str]:
 
 
 def _output_path(text: str) -> Path:
+    from sentiment_hf.arguments import check_path
     from sentiment_hf.checkpoint.files import plain_path
 
+    check_path("output", text)
     return plain_path(Path(text))
 
 

@@ -45,6 +45,9 @@ class SentimentError(Exception):
         self.exit_status = exit_status
 
 
+_PACKAGES = {"sklearn": "scikit-learn"}
+
+
 def message_and_status(error: BaseException) -> tuple[str, int]:
     """An error as one line and an exit status; raised again where SENTIMENT_HF_DEBUG is set."""
     if isinstance(error, SentimentError):
@@ -53,6 +56,11 @@ def message_and_status(error: BaseException) -> tuple[str, int]:
         message, status = "interrupted", 130
     elif os.environ.get("SENTIMENT_HF_DEBUG"):
         raise error
+    elif isinstance(error, ModuleNotFoundError) and error.name:
+        # As where the package was installed without its requirements, to predict alone.
+        package = _PACKAGES.get(error.name, error.name)
+        message = f"This needs {package}, which is not installed: pip install {package}"
+        status = 2
     elif isinstance(error, OSError):
         place = f": {Path(error.filename).name}" if isinstance(error.filename, str) else ""
         message, status = f"{error.strerror or error}{place}", 1

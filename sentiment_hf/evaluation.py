@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from datasets import ClassLabel
 
+from sentiment_hf.arguments import check_path
 from sentiment_hf.checkpoint.card import write_card
 from sentiment_hf.checkpoint.figures import draw_confusion_matrix, draw_reliability
 from sentiment_hf.checkpoint.folder import (
@@ -88,7 +89,9 @@ def evaluate(
         "label_map": label_map,
         "max_samples": max_samples,
     }
-    folder = Path(model) if model is not None else REFERENCE_FOLDER
+    if model is not None:
+        check_path("model", model)
+    folder = Path(model or REFERENCE_FOLDER)
     whole = whole_folder(folder)
     own = is_checkpoint(whole) and folder != REFERENCE_FOLDER and not is_export(whole)
     if save and not own:

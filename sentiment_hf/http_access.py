@@ -64,7 +64,8 @@ class AccessMiddleware:
         self, app: Any, host: str, is_closed: Callable[[str, str], bool] | None = None
     ) -> None:
         names = "|".join(map(re.escape, {*LOOPBACK_NAMES, host}))
-        pattern = names if is_loopback(host) else ".*"
+        self.is_alone = is_loopback(host)
+        pattern = names if self.is_alone else ".*"
         self.app = app
         self.host = re.compile(rf"(?:{pattern})(?::\d+)?", re.IGNORECASE)
         self.is_closed = is_closed
@@ -72,6 +73,10 @@ class AccessMiddleware:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         refusal = self._refusal(scope) if scope["type"] in ("http", "websocket") else None
         if refusal is None:
+            if self.is_alone and "headers" in scope:
+                # No proxy stands before it, so that these can only be a stranger's.
+                headers = [h for h in scope["headers"] if not h[0].startswith(b"x-forwarded-")]
+                scope = {**scope, "headers": headers}
             await self.app(scope, receive, send)
             return
         from starlette.responses import JSONResponse

@@ -112,7 +112,7 @@ class SentimentPipeline(PushToHubMixin):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes `config.json`, `model.safetensors`, the tokenizer's two files and a card."""
-        with saved_checkpoint(Path(folder)) as new:
+        with saved_checkpoint(folder) as new:
             self.write(new)
             drop_other_records(new)
             write_card(new)

@@ -228,6 +228,15 @@ def test_only_names_of_this_machine_are_answered(open_page):
             assert "localhost" in json.loads(answer)["error"]
 
 
+def test_names_that_no_proxy_forwarded_are_not_believed(open_page):
+    address = open_page()
+    forwarded = {"X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https"}
+    for question in (("GET", "/"), ("GET", "/config")):
+        status, _, answer = request(address, *question, **forwarded)
+        assert status == 200
+        assert "evil.example" not in str(answer)
+
+
 def test_another_name_is_answered_where_the_host_says_so(open_page):
     address = open_page("0.0.0.0")
     assert request(address, *QUESTION, Host="my-machine.example:7860")[0] == 200

@@ -200,7 +200,7 @@ def test_help_shows_the_keywords_of_the_hub(function, names):
 
 @pytest.mark.parametrize("name", ["", "  "])
 def test_a_model_has_a_name(name):
-    with pytest.raises(SentimentError, match="a name"):
+    with pytest.raises(SentimentError, match="needs a name"):
         SentimentPipeline.from_pretrained(name)
 
 
@@ -227,3 +227,28 @@ def test_a_loader_needs_labels(reviews):
     tokenizer = train_tokenizer(reviews["text"])
     with pytest.raises(SentimentError, match="label"):
         make_loader(reviews.remove_columns("label"), tokenizer)
+
+
+@pytest.mark.parametrize("value", ["", " ", None, 3])
+def test_what_is_no_path_is_not_written_to(make_pipeline, value, tmp_path, monkeypatch):
+    """An empty name would be the working directory."""
+    monkeypatch.chdir(tmp_path)
+    pipe = make_pipeline()
+    writers = [
+        pipe.save_pretrained,
+        pipe.network.save_pretrained,
+        lambda folder: train("sample", folder),
+        lambda folder: annotate("sample", folder),
+    ]
+    for write in writers:
+        with pytest.raises(SentimentError, match=r"`(folder|output)`"):
+            write(value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("model", [3, object(), ["user/name"]])
+def test_a_model_is_a_path_or_a_name(model):
+    with pytest.raises(SentimentError, match="`model` must be"):
+        SentimentPipeline.from_pretrained(model)
+    with pytest.raises(SentimentError, match="`model` must be"):
+        evaluate("sample", model)

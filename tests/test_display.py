@@ -119,3 +119,9 @@ def test_a_column_and_a_label_of_markdown_stay_text_in_the_card(make_pipeline, t
     assert f" and `` {label} `` apart" in text
     assert "<img" not in text.split("---", 2)[2]
     assert "&lt;img src=x&gt; \\| a.csv" in text
+
+
+def test_a_package_that_is_missing_is_one_sentence():
+    error = ModuleNotFoundError("No module named 'sklearn'", name="sklearn")
+    message, status = message_and_status(error)
+    assert (status, "pip install scikit-learn" in message) == (2, True)

@@ -115,3 +115,22 @@ def test_processes_that_do_not_see_each_other_stop(run, tmp_path, monkeypatch):
     assert result.exit_code == 2
     assert "2 processes were started, but each sees 1" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "left", [{"LOCAL_RANK": "0"}, {"RANK": "1", "WORLD_SIZE": "1", "LOCAL_RANK": "3"}]
+)
+def test_what_another_launcher_left_behind_starts_no_processes(
+    run, easy_csv, tmp_path, monkeypatch, left
+):
+    for name, value in left.items():
+        monkeypatch.setenv(name, value)
+    result = run("train", easy_csv, "--output", tmp_path / "out", *OPTIONS)
+    assert result.exit_code == 0, result.stderr
+    assert {name: os.environ[name] for name in left} == left
+
+
+def test_a_number_of_processes_that_is_none_is_one_sentence(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "y")
+    result = run("train", "sample", "--output", tmp_path / "out")
+    assert (result.exit_code, result.stderr.count("WORLD_SIZE")) == (2, 1)

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from sentiment_hf.arguments import check_path
 from sentiment_hf.checkpoint.folder import (
     REFERENCE_FOLDER,
     REFERENCE_NAME,
@@ -62,8 +63,7 @@ def find_checkpoint(
     """
     if model is None or (model == REFERENCE_NAME and not Path(model).is_dir()):
         return REFERENCE_FOLDER
-    if not str(model).strip():
-        raise SentimentError("A model has a name: a folder, 'reference' or user/name on the Hub.")
+    check_path("model", model)
     folder = whole_folder(Path(model))
     if is_checkpoint(folder):
         return folder

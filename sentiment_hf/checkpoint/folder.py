@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from sentiment_hf.arguments import check_path
 from sentiment_hf.checkpoint.files import read_json
 from sentiment_hf.checkpoint.staging import is_leftover, locked, staged_folder
 from sentiment_hf.errors import SentimentError
@@ -67,11 +68,13 @@ def has_name_of(name: str, patterns: Iterable[str]) -> bool:
 
 
 @contextmanager
-def saved_checkpoint(folder: Path) -> Iterator[Path]:
+def saved_checkpoint(folder: str | Path) -> Iterator[Path]:
     """Gives a copy of a checkpoint folder to change; the changes then count together.
 
     The card is not in it: it is rendered from what the folder holds in the end.
     """
+    check_path("folder", folder)
+    folder = Path(folder)
     with locked(folder):
         kept = [path for path in published(folder) if path.name != CARD_FILE]
         with staged_folder(folder, published, kept) as new:

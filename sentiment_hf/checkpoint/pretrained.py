@@ -55,7 +55,7 @@ class LSTMForSequenceClassification(LSTMClassifier, PushToHubMixin):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes `config.json`, `model.safetensors` and a card into a folder."""
-        with saved_checkpoint(Path(folder)) as new:
+        with saved_checkpoint(folder) as new:
             write_network(new, self)
             drop_other_records(new)
             write_card(new)

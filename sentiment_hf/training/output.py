@@ -8,6 +8,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
+from sentiment_hf.arguments import check_path
 from sentiment_hf.checkpoint.files import plain_path
 from sentiment_hf.checkpoint.folder import (
     CONFIG_FILE,
@@ -32,6 +33,7 @@ class OutputFolder:
     """
 
     def __init__(self, path: str | Path, *, resume: bool, overwrite: bool) -> None:
+        check_path("output", path)
         self.path = plain_path(Path(path))
         self.resume, self.overwrite = resume, overwrite
         here = Path.cwd()

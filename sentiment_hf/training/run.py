@@ -36,6 +36,7 @@ from sentiment_hf.training.presets import Preset
 from sentiment_hf.training.word_vectors import word_vectors
 from sentiment_hf.version import __version__
 
+LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 ENCODER_SIZES = ("vocab_size", "embedding_dim", "hidden_size", "num_layers", "bidirectional")
 
 logger = logging.getLogger(__name__)
@@ -198,15 +199,28 @@ def start_accelerator(device_name: str | None, dtype_name: str | None) -> Accele
     precision = "bf16" if dtype == torch.bfloat16 else "no"
     # The one way to tell accelerate which of several GPUs is meant.
     named = {} if device.index is None else {"ACCELERATE_TORCH_DEVICE": str(device)}
-    with patch_environment(**named):
-        accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
-    started = int(os.environ.get("WORLD_SIZE", "1"))
+    started = processes_started()
+    # What another launcher has left behind makes accelerate wait for processes that never come.
+    left = {} if started > 1 else {name: os.environ.pop(name, None) for name in LAUNCHER_VARIABLES}
+    try:
+        with patch_environment(**named):
+            accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
+    finally:
+        os.environ.update({name: value for name, value in left.items() if value is not None})
     if started != accelerator.num_processes:
         raise SentimentError(
             f"{started} processes were started, but each sees {accelerator.num_processes}: each"
             " would do the whole work. On a CPU, set ACCELERATE_USE_CPU=true and use torchrun."
         )
     return accelerator
+
+
+def processes_started() -> int:
+    """How many processes torchrun has started, of which this is one."""
+    size = os.environ.get("WORLD_SIZE") or "1"
+    if not size.isdecimal():
+        raise SentimentError(f"WORLD_SIZE, the number of processes, is {size!r:.20}: unset it.")
+    return max(1, int(size))
 
 
 def processor_name() -> str:
