@@ -6,6 +6,7 @@
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -36,14 +37,15 @@ def main() -> None:
         for answers in zip(small_answers, reference_answers, strict=True):
             small_answer, reference_answer = map(label_and_score, answers)
             print(f"{small_answer:<18}{reference_answer:<14}{answers[0]['text']}")
+    command = os.path.relpath(Path(sys.executable).with_name("sentiment-hf"))
     measured = read_json(REFERENCE_FOLDER / EVALUATION_FILE)
     print(
         f"\nThe network trained just now has an accuracy of {accuracy:.2f} on the sample corpus."
         f"\nThe reference checkpoint has {measured['accuracy']:.4f} on the {measured['n']:,} test"
         " reviews of IMDB.\n"
-        '\nLook inside:        sentiment-hf inspect "Not a bad film at all." --trajectory'
-        "\nTrain on IMDB:      sentiment-hf train stanfordnlp/imdb --output imdb-lstm"
-        "\nTrain on your csv:  sentiment-hf train my.csv --output my-lstm --init-from reference"
+        f'\nLook inside:        {command} inspect "Not a bad film at all." --trajectory'
+        f"\nTrain on IMDB:      {command} train stanfordnlp/imdb --output imdb-lstm"
+        f"\nTrain on your csv:  {command} train my.csv --output my-lstm --init-from reference"
     )
 
 
