@@ -19,7 +19,7 @@ from datasets import Dataset
 import sentiment_hf.pipeline
 from sentiment_hf import SentimentError, SentimentPipeline, evaluate
 from sentiment_hf.annotation import annotate
-from sentiment_hf.checkpoint.folder import CONFIG_FILE
+from sentiment_hf.checkpoint.folder import CONFIG_FILE, TOKENIZER_FILE
 from sentiment_hf.checkpoint.weights import write_encoder
 from sentiment_hf.data.batching import cut
 from sentiment_hf.export import onnx_folder
@@ -336,6 +336,24 @@ class TestBackend:
             opened(checkpoint)
 
 
+def swap_labels(folder: Path) -> None:
+    values = json.loads((folder / CONFIG_FILE).read_text())
+    names = [*values["id2label"].values()][::-1]
+    values["id2label"] = {str(i): name for i, name in enumerate(names)}
+    values["label2id"] = {name: i for i, name in enumerate(names)}
+    (folder / CONFIG_FILE).write_text(json.dumps(values))
+
+
+def swap_words(folder: Path) -> None:
+    content = json.loads((folder / TOKENIZER_FILE).read_text())
+    ids = content["model"]["vocab"]
+    ids["good"], ids["bad"] = ids["bad"], ids["good"]
+    (folder / TOKENIZER_FILE).write_text(json.dumps(content))
+
+
+CHANGES = {CONFIG_FILE: swap_labels, TOKENIZER_FILE: swap_words}
+
+
 class TestCache:
     def test_a_graph_is_built_once_for_each_content_of_a_checkpoint(
         self, checkpoint, cache, monkeypatch, make_pipeline
@@ -358,6 +376,23 @@ class TestCache:
         path.write_bytes(whole[:-9])
         assert opened(checkpoint)(TEXTS) == expected
         assert path.read_bytes() == whole
+
+    @pytest.mark.parametrize("name", [CONFIG_FILE, TOKENIZER_FILE])
+    def test_what_torch_refuses_is_refused_where_the_graph_is_in_the_cache(
+        self, checkpoint, monkeypatch, name
+    ):
+        changed = shutil.copytree(checkpoint, checkpoint.with_name("changed"))
+        CHANGES[name](changed)
+        for cached in (False, True):
+            if cached and name == CONFIG_FILE:  # Else its own graph would not be in the cache.
+                with monkeypatch.context() as patch:
+                    patch.setattr("sentiment_hf.checkpoint.weights._checksums", lambda _: {})
+                    opened(changed)
+            elif cached:
+                opened(checkpoint)
+            for backend in ("torch", "onnx"):
+                with pytest.raises(SentimentError, match=f"belongs to another {name}"):
+                    opened(changed, backend)
 
     def test_a_cache_that_cannot_be_written_is_done_without(self, checkpoint, cache):
         cache.write_text("a file in its place")

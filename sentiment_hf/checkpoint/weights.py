@@ -143,13 +143,7 @@ def read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, 
         raise SentimentError(f"{path} holds no weights: {str(error)[:120]}.") from error
     if checksums.pop(WEIGHTS_FILE, None) not in (None, weights_checksum(tensors)):
         raise SentimentError(f"{path} is damaged: its weights differ from their checksum.")
-    for name in (CONFIG_FILE, TOKENIZER_FILE):
-        other = path.parent / name
-        if name in checksums and other.exists() and checksums[name] != _content_checksum(other):
-            raise SentimentError(
-                f"{path} belongs to another {name} than the one beside it: the folder is being"
-                " written, or was changed by hand; load the checkpoint again, or save it anew."
-            )
+    check_files_beside(path, checksums)
     for name, tensor in tensors.items():
         if tensor.dtype.kind != "f":
             raise SentimentError(f"{path}: {name} holds {tensor.dtype}, not weights.")
@@ -158,6 +152,21 @@ def read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, 
         if not np.isfinite(tensors[name]).all():
             raise SentimentError(f"{path}: {name} holds numbers that are not finite.")
     return tensors
+
+
+def check_files_beside(path: Path, checksums: dict[str, Any]) -> None:
+    """Compares the configuration and the tokenizer beside a file with those it was made with.
+
+    Raises:
+        SentimentError: one of them is another.
+    """
+    for name in (CONFIG_FILE, TOKENIZER_FILE):
+        other = path.parent / name
+        if name in checksums and other.exists() and checksums[name] != _content_checksum(other):
+            raise SentimentError(
+                f"{path} belongs to another {name} than the one beside it: the folder is being"
+                " written, or was changed by hand; load the checkpoint again, or save it anew."
+            )
 
 
 def _compare(path: Path, expected: dict[str, Any], found: dict[str, Any]) -> None:

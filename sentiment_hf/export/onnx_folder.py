@@ -9,7 +9,7 @@ from sentiment_hf.checkpoint.files import read_json, replaced_file, write_json
 from sentiment_hf.checkpoint.folder import CONFIG_FILE, WEIGHTS_FILE
 from sentiment_hf.checkpoint.staging import new_folder
 from sentiment_hf.checkpoint.tokenizer_file import write_tokenizer
-from sentiment_hf.checkpoint.weights import read_weights
+from sentiment_hf.checkpoint.weights import check_files_beside, read_weights, weights_header
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.export import onnx
 from sentiment_hf.export.folder import Source, free_folder, open_source, write_card
@@ -98,6 +98,8 @@ def _cached_graph(folder: Path, config: LSTMConfig) -> bytes:
     for path in cache.glob(f"{key}-*.onnx"):
         graph = path.read_bytes()
         if path.stem == f"{key}-{_sha256(graph)}":
+            # Only the building of a graph reads the weights, and compares these files with them.
+            check_files_beside(folder / WEIGHTS_FILE, weights_header(folder))
             return graph
     graph = onnx.build_graph(config, read_weights(folder, config), config.dtype)
     with suppress(OSError):  # A cache that cannot be written is done without.
