@@ -504,3 +504,35 @@ class TestExport:
         with pytest.raises(SentimentError, match=said) as error:
             opened(exported)
         assert "\n" not in str(error.value)
+
+    @pytest.mark.parametrize("name", CHANGES)
+    def test_another_configuration_or_tokenizer_is_not_taken_for_the_graphs(
+        self, run, exported, name
+    ):
+        CHANGES[name](exported)
+        with pytest.raises(SentimentError, match=f"model.onnx belongs to another {name}"):
+            opened(exported)
+        result = run("predict", "a good film", "--model", exported)
+        assert result.exit_code == 2
+        assert not result.stdout
+        assert result.stderr.count("\n") == 1
+
+    def test_the_layout_of_its_files_makes_no_other_export(self, exported):
+        expected = opened(exported)(TEXTS)
+        for name in CHANGES:
+            values = json.loads((exported / name).read_text())
+            (exported / name).write_text(json.dumps(dict(reversed(values.items()))))
+        assert opened(exported)(TEXTS) == expected
+
+    def test_an_export_of_an_earlier_version_still_loads(self, exported):
+        expected = opened(exported)(TEXTS)
+        values = json.loads((exported / CONFIG_FILE).read_text())
+        assert set(values.pop("onnx_checksums")) == {*CHANGES}
+        (exported / CONFIG_FILE).write_text(json.dumps(values))
+        assert opened(exported)(TEXTS) == expected
+
+    def test_checksums_that_are_none_are_one_sentence(self, exported):
+        values = json.loads((exported / CONFIG_FILE).read_text())
+        (exported / CONFIG_FILE).write_text(json.dumps({**values, "onnx_checksums": [1]}))
+        with pytest.raises(SentimentError, match="onnx_checksums"):
+            opened(exported)

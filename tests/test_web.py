@@ -11,6 +11,7 @@ import pytest
 
 from sentiment_hf import SentimentError, SentimentPipeline
 from sentiment_hf.checkpoint.weights import write_encoder
+from sentiment_hf.data.tokenization import word_tokenizer
 from sentiment_hf.export import web_folder
 from sentiment_hf.export.web_folder import export_web
 
@@ -95,6 +96,23 @@ class TestFolder:
         again = export_web(checkpoint, tmp_path / "again", libraries=libraries)
         for name in SITE:
             assert (again / name).read_bytes() == (site / name).read_bytes()
+
+    @pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+    def test_the_pipeline_refuses_a_site_with_a_file_of_another(
+        self, site, make_pipeline, libraries, tmp_path, name
+    ):
+        other = make_pipeline(seed=1, id2label={0: "pos", 1: "neg"})
+        words = [*json.loads(other.tokenizer.to_str())["model"]["vocab"]]
+        words[2], words[3] = words[3], words[2]
+        other.tokenizer = word_tokenizer({word: i for i, word in enumerate(words)})
+        other.save_pretrained(tmp_path / "other")
+        foreign = export_web(tmp_path / "other", tmp_path / "foreign", libraries=libraries)
+        values = json.loads((foreign / name).read_text())
+        own = json.loads((site / name).read_text())
+        noted = {key: own[key] for key in own if key.startswith("onnx_")}
+        (site / name).write_text(json.dumps({**values, **noted}))
+        with pytest.raises(SentimentError, match=f"model.onnx belongs to another {name}"):
+            SentimentPipeline.from_pretrained(site, backend="onnx")
 
     def test_the_name_of_the_model_is_text(self, checkpoint, libraries, tmp_path):
         named = checkpoint.rename(tmp_path / "<img src=x> & {name}")

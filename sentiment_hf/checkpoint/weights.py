@@ -68,8 +68,7 @@ def _write(
                 exit_status=1,
             )
     write_json(folder / CONFIG_FILE, {**values, "sentiment_hf_version": __version__})
-    belonging = [name for name in (CONFIG_FILE, TOKENIZER_FILE) if (folder / name).exists()]
-    checksums = {name: _content_checksum(folder / name) for name in belonging}
+    checksums = files_checksums(folder)
     checksums[WEIGHTS_FILE] = weights_checksum(
         {name: tensor.numpy() for name, tensor in stored.items()}
     )
@@ -143,7 +142,7 @@ def read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, 
         raise SentimentError(f"{path} holds no weights: {str(error)[:120]}.") from error
     if checksums.pop(WEIGHTS_FILE, None) not in (None, weights_checksum(tensors)):
         raise SentimentError(f"{path} is damaged: its weights differ from their checksum.")
-    check_files_beside(path, checksums)
+    check_files(path.parent, path.name, checksums)
     for name, tensor in tensors.items():
         if tensor.dtype.kind != "f":
             raise SentimentError(f"{path}: {name} holds {tensor.dtype}, not weights.")
@@ -154,18 +153,33 @@ def read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, 
     return tensors
 
 
-def check_files_beside(path: Path, checksums: dict[str, Any]) -> None:
-    """Compares the configuration and the tokenizer beside a file with those it was made with.
+def files_checksums(folder: Path) -> dict[str, str]:
+    """The checksums of the configuration and the tokenizer of a folder, where it has them."""
+    belonging = [name for name in (CONFIG_FILE, TOKENIZER_FILE) if (folder / name).exists()]
+    return {name: _content_checksum(folder / name) for name in belonging}
+
+
+def check_files(
+    folder: Path, name: str, checksums: dict[str, Any], *, without: tuple[str, ...] = ()
+) -> None:
+    """Compares a folder's configuration and tokenizer with those that a file was made with.
+
+    Args:
+        name: the file, as the message names it.
+        checksums: of the files that it was made with, by their names.
+        without: keys of the configuration that were added after its checksum was taken.
 
     Raises:
-        SentimentError: one of them is another.
+        SentimentError: one of the two is another.
     """
-    for name in (CONFIG_FILE, TOKENIZER_FILE):
-        other = path.parent / name
-        if name in checksums and other.exists() and checksums[name] != _content_checksum(other):
+    for other in (CONFIG_FILE, TOKENIZER_FILE):
+        path = folder / other
+        if other not in checksums or not path.exists():
+            continue
+        if checksums[other] != _content_checksum(path, without):
             raise SentimentError(
-                f"{path} belongs to another {name} than the one beside it: the folder is being"
-                " written, or was changed by hand; load the checkpoint again, or save it anew."
+                f"{folder / name} belongs to another {other} than its folder holds: the folder is"
+                " being written, or was changed by hand; load it again, or write it anew."
             )
 
 
@@ -193,11 +207,12 @@ def weights_checksum(tensors: dict[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def _content_checksum(path: Path) -> str:
+def _content_checksum(path: Path, without: tuple[str, ...] = ()) -> str:
     """The sha256 of what is read of a configuration or a tokenizer, however it is laid out."""
-    content: Any = read_json(path)
+    values = read_json(path)
+    content: Any = {key: value for key, value in values.items() if key not in without}
     if path.name == TOKENIZER_FILE:
-        model = content.get("model")
+        model = values.get("model")
         content = model.get("vocab") if isinstance(model, dict) else None
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

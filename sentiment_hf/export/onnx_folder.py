@@ -9,7 +9,12 @@ from sentiment_hf.checkpoint.files import read_json, replaced_file, write_json
 from sentiment_hf.checkpoint.folder import CONFIG_FILE, WEIGHTS_FILE
 from sentiment_hf.checkpoint.staging import new_folder
 from sentiment_hf.checkpoint.tokenizer_file import write_tokenizer
-from sentiment_hf.checkpoint.weights import check_files_beside, read_weights, weights_header
+from sentiment_hf.checkpoint.weights import (
+    check_files,
+    files_checksums,
+    read_weights,
+    weights_header,
+)
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.export import onnx
 from sentiment_hf.export.folder import Source, free_folder, open_source, write_card
@@ -18,7 +23,10 @@ from sentiment_hf.version import __version__
 
 # Where optimum and transformers.js look for it.
 GRAPH_FILE = "onnx/model.onnx"
+# In the configuration: the checksum of the graph; and, as one object, those of the configuration
+# itself, without these two, and of the tokenizer, which earlier versions did not write.
 CHECKSUM_KEY = "onnx_sha256"
+CHECKSUMS_KEY = "onnx_checksums"
 CARD_TEMPLATE = Path(__file__).parent / "onnx_card.md"
 
 
@@ -59,8 +67,10 @@ def write_runnable(folder: Path, source: Source, graph: bytes) -> None:
     path.parent.mkdir()
     path.write_bytes(graph)
     write_tokenizer(folder, source.tokenizer)
-    noted = {"sentiment_hf_version": __version__, CHECKSUM_KEY: _sha256(graph)}
-    write_json(folder / CONFIG_FILE, {**source.config.to_dict(), **noted})
+    values = {**source.config.to_dict(), "sentiment_hf_version": __version__}
+    write_json(folder / CONFIG_FILE, values)
+    noted = {CHECKSUM_KEY: _sha256(graph), CHECKSUMS_KEY: files_checksums(folder)}
+    write_json(folder / CONFIG_FILE, {**values, **noted})
 
 
 def is_export(folder: Path) -> bool:
@@ -71,8 +81,8 @@ def read_graph(folder: Path, config: LSTMConfig) -> bytes:
     """The graph of an exported folder, or of a checkpoint, built unless it was built before.
 
     Raises:
-        SentimentError: a file is missing or damaged, or `model.onnx` is not the one that
-            `config.json` was written with.
+        SentimentError: a file is missing or damaged, or `model.onnx`, `config.json` and the
+            tokenizer were not written together.
     """
     if not is_export(folder):
         return _cached_graph(folder, config)
@@ -80,11 +90,16 @@ def read_graph(folder: Path, config: LSTMConfig) -> bytes:
     if not path.is_file():
         raise SentimentError(f"{folder} has no {GRAPH_FILE}.")
     graph = path.read_bytes()
-    if _sha256(graph) != read_json(folder / CONFIG_FILE)[CHECKSUM_KEY]:
+    values = read_json(folder / CONFIG_FILE)
+    if _sha256(graph) != values[CHECKSUM_KEY]:
         raise SentimentError(
             f"{path} is damaged or another checkpoint's: its checksum is not the one in"
             f" {CONFIG_FILE}."
         )
+    checksums = values.get(CHECKSUMS_KEY, {})
+    if not isinstance(checksums, dict):
+        raise SentimentError(f"{folder / CONFIG_FILE}: {CHECKSUMS_KEY} is no object of checksums.")
+    check_files(folder, GRAPH_FILE, checksums, without=(CHECKSUM_KEY, CHECKSUMS_KEY))
     return graph
 
 
@@ -99,7 +114,7 @@ def _cached_graph(folder: Path, config: LSTMConfig) -> bytes:
         graph = path.read_bytes()
         if path.stem == f"{key}-{_sha256(graph)}":
             # Only the building of a graph reads the weights, and compares these files with them.
-            check_files_beside(folder / WEIGHTS_FILE, weights_header(folder))
+            check_files(folder, WEIGHTS_FILE, weights_header(folder))
             return graph
     graph = onnx.build_graph(config, read_weights(folder, config), config.dtype)
     with suppress(OSError):  # A cache that cannot be written is done without.
