@@ -436,7 +436,9 @@ class TestExport:
         out = tmp_path / "out"
         arguments = ["export", checkpoint, "--format", "onnx", "--output", out, "--dtype", dtype]
         assert run(*arguments).exit_code == 0
-        assert f"stored as {dtype}" in (out / "README.md").read_text()
+        card = (out / "README.md").read_text()
+        assert f"stored as {dtype}" in card
+        assert ("reviews of IMDB" in card) == (dtype == "int8")
         tolerance = {"float32": 1e-5, "float16": 1e-2, "int8": 0.1}[dtype]
         expected = opened(checkpoint, "torch").probabilities(TEXTS)
         np.testing.assert_allclose(opened(out).probabilities(TEXTS), expected, atol=tolerance)

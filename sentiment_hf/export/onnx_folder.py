@@ -27,6 +27,11 @@ GRAPH_FILE = "onnx/model.onnx"
 # itself, without these two, and of the tokenizer, which earlier versions did not write.
 CHECKSUM_KEY = "onnx_sha256"
 CHECKSUMS_KEY = "onnx_checksums"
+# Over all of IMDB's test reviews; any other checkpoint's loss is for its user to measure.
+INT8_MEASURED = (
+    " With int8 the reference checkpoint of sentiment-hf has an accuracy of 0.9349 on the 25,000"
+    " test reviews of IMDB, with float16 0.9352; 16 verdicts differ."
+)
 CARD_TEMPLATE = Path(__file__).parent / "onnx_card.md"
 
 
@@ -49,7 +54,9 @@ def export_onnx(
     graph = source_graph(source, dtype)
     with new_folder(output) as new:
         write_runnable(new, source, graph)
-        write_card(new, CARD_TEMPLATE, source, dtype=dtype or source.config.dtype)
+        dtype = dtype or source.config.dtype
+        rounding = INT8_MEASURED if dtype == "int8" else ""
+        write_card(new, CARD_TEMPLATE, source, dtype=dtype, rounding=rounding)
     return output
 
 
