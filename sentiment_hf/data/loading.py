@@ -38,6 +38,7 @@ from sentiment_hf.data.columns import (
 from sentiment_hf.data.csv_files import csv_options
 from sentiment_hf.data.files import (
     FILE_BUILDERS,
+    check_all_read,
     check_files,
     check_saved,
     ending,
@@ -241,6 +242,7 @@ def _load(
     files = [file for some in (builder.data_files or {}).values() for file in some]
     if folder is not None:
         check_files(files, folder)
+        check_all_read(files, folder)
     if hasattr(builder, "keep_default_na") and builder.na_values is None:
         options = csv_options(files, builder.sep)
     return load_dataset(name=config, **source, **options, streaming=streaming)
