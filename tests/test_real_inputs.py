@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from itertools import product
@@ -342,6 +343,39 @@ def test_files_outside_the_folder_that_its_card_names_are_not_read(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("folder", ["plain", "data [v2]"])
+@pytest.mark.parametrize(
+    ("names", "left_out"),
+    [
+        (["train.csv", "more.csv"], "more.csv"),
+        (["a.csv", "b.jsonl"], "a.csv|b.jsonl"),
+        (["train.csv", "train.jsonl"], "train.csv|train.jsonl"),
+        (["data/train-00000-of-00001.csv", "sub/new.csv.gz"], "sub/new.csv.gz"),
+    ],
+)
+def test_a_file_of_a_folder_that_would_not_be_read_is_named(run, write, folder, names, left_out):
+    for name in names:
+        lines = ["text,label", "good,pos"] if "csv" in name else ['{"text": "bad", "label": "neg"}']
+        path = write(f"{folder}/{name}", *lines)
+    result = run("evaluate", path.parents[1] if "/" in names[0] else path.parent)
+    assert result.exit_code == 2, result.output
+    assert re.search(f", ({left_out}) would not be read", result.stderr)
+    assert "`data_files`" in result.stderr
+
+
+def test_a_folder_is_read_whose_other_files_hold_no_rows(write, tmp_path):
+    rows = ["text,label", "good,pos"]
+    for name in ("train_1.csv", "train_2.csv", "test.csv", ".hidden/old.csv", "__old/old.csv"):
+        write(f"own/{name}", *rows)
+    for name in ("README.md", "LICENSE", "notes.txt", "dataset_infos.json"):
+        write(f"own/{name}", "{}")
+    assert len(load_reviews(tmp_path / "own")["train"]) == 2
+    # Where a card names the files, the others are left out on purpose.
+    write("own/more.csv", *rows)
+    with_card(tmp_path / "own", "\nconfigs:\n- config_name: default\n  data_files: train_1.csv\n")
+    assert len(load_reviews(tmp_path / "own")["train"]) == 1
+
+
 def test_a_folder_in_the_cache_of_the_hubs_client_is_read(hub):
     from huggingface_hub import snapshot_download
 
@@ -564,6 +598,29 @@ def test_compressed_files_are_read(write, tmp_path, kind, ending):
     path = write(f"own{kind}{ending}", *lines)
     path.write_bytes(library.compress(path.read_bytes()))
     assert rows_of(load_reviews(path)) == rows
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("ending", COMPRESSED)
+@pytest.mark.parametrize("kind", [".csv", ".jsonl"])
+def test_a_compressed_file_that_is_not_whole_is_a_sentence(
+    run, checkpoint, tmp_path, kind, ending, streaming
+):
+    library = pytest.importorskip(
+        COMPRESSED[ending], reason=f"reading {ending} needs {COMPRESSED[ending]}"
+    )
+    rows = [f"{number * 7919 % 1000} films" for number in range(500)]
+    lines = ["text", *rows] if kind == ".csv" else [json.dumps({"text": row}) for row in rows]
+    text = "\n".join(lines).encode()
+    for content in (library.compress(text)[:300], text):
+        path = tmp_path / f"own{kind}{ending}"
+        path.write_bytes(content)
+        options = ["--output", tmp_path / "out", *(["--streaming"] if streaming else [])]
+        result = run("annotate", path, "--model", checkpoint, *options)
+        assert result.exit_code == 2, result.output
+        assert f"own{kind}{ending} could not be read" in result.stderr
+        if ending != ".zst":
+            assert "cut off or damaged" in result.stderr
 
 
 def test_a_compression_that_needs_a_package_names_it(run, write, monkeypatch):

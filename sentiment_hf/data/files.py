@@ -4,7 +4,7 @@ import glob
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,9 @@ FILE_BUILDERS = {
     ".jsonl": "json",
     ".parquet": "parquet",
 }
+# What else `datasets` reads as rows of a folder, and what it writes beside them.
+OTHER_ROWS = ".ndjson", ".arrow"
+NO_ROWS = "dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json"
 COMPRESSIONS = ".gz", ".bz2", ".xz", ".zst"
 # The folder of texts without labels in IMDB's original layout, and its name on the Hub.
 UNLABELLED_FOLDER, UNLABELLED_SPLIT = "unsup", "unsupervised"
@@ -119,6 +122,41 @@ def check_files(files: Iterable[str], path: Path) -> None:
     for file in files if _card_configs(path) else ():
         if not Path(file).resolve().is_relative_to(root):
             raise _elsewhere(path, os.path.relpath(file, path))
+
+
+def check_all_read(files: Iterable[str], path: Path) -> None:
+    """Looks whether all files of rows in a folder are read, where no card chooses among them.
+
+    Raises:
+        SentimentError: some would be left out, as those of another format or of no split are.
+    """
+    if any(_patterns(one) for one in _card_configs(path).values()):
+        return
+    # Where the folder has brackets, `datasets` does not sort out the other formats.
+    kinds = {Path(file).resolve(): FILE_BUILDERS.get(ending(Path(file))) for file in files}
+    read = {file for file, kind in kinds.items() if kind == next(iter(kinds.values()))}
+    # Of a folder of which nothing is read `datasets` says so itself.
+    left_out = sorted(
+        str(file) for file in _files_of_rows(path) if (path / file).resolve() not in read
+    )
+    if read and left_out:
+        more = f" and {len(left_out) - 5} more" if len(left_out) > 5 else ""
+        raise SentimentError(
+            f"Of the folder {path}, {', '.join(left_out[:5])}{more} would not be read: the files of"
+            " a folder need one format, and names that all tell a split (train, validation, test)"
+            " or none. Rename or move them, name one file, or list `data_files` in the folder's"
+            " card."
+        )
+
+
+def _files_of_rows(path: Path) -> Iterator[Path]:
+    """The files of a folder that look like rows, as relative paths, without hidden ones."""
+    for file in path.rglob("*"):
+        own = file.relative_to(path)
+        hidden = any(part.startswith((".", "__")) for part in own.parts)
+        rows = ending(file) in (*FILE_BUILDERS, *OTHER_ROWS) and file.name not in NO_ROWS
+        if rows and not hidden and file.is_file():
+            yield own
 
 
 def _elsewhere(path: Path, file: str) -> SentimentError:

@@ -5,8 +5,11 @@ the network.
 """
 
 import errno
+import gzip
 import logging
+import lzma
 import os
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +41,7 @@ from sentiment_hf.data.columns import (
 from sentiment_hf.data.csv_files import csv_options
 from sentiment_hf.data.files import (
     FILE_BUILDERS,
+    check_all_read,
     check_files,
     check_saved,
     ending,
@@ -52,6 +56,7 @@ DEFAULT_DATASET = "stanfordnlp/imdb"
 SAMPLE_FOLDER = Path(__file__).parent.parent / "sample"
 FULL_DISK = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+DAMAGED = EOFError, StopIteration, gzip.BadGzipFile, zlib.error, lzma.LZMAError
 OFFLINE_DATASETS = (
     "a folder, a csv, tsv, json, jsonl or parquet file and 'sample' work without it, and"
     " HF_HUB_OFFLINE=1 reads a data set that is already in the cache"
@@ -241,6 +246,7 @@ def _load(
     files = [file for some in (builder.data_files or {}).values() for file in some]
     if folder is not None:
         check_files(files, folder)
+        check_all_read(files, folder)
     if hasattr(builder, "keep_default_na") and builder.na_values is None:
         options = csv_options(files, builder.sep)
     return load_dataset(name=config, **source, **options, streaming=streaming)
@@ -259,7 +265,14 @@ def dataset_errors(name: str | Path) -> Iterator[None]:
         ) from error
     except IndexError:  # A saved data set of no rows has no tables either.
         raise SentimentError(f"The data set {name} has no rows.") from None
-    except (DatasetsError, ValueError, OSError) as error:
+    except Exception as error:
+        if _is_damage(error) or _is_damage(error.__cause__):
+            raise SentimentError(
+                f"The data set {name} could not be read: a compressed file is empty, cut off or"
+                " damaged."
+            ) from error
+        if not isinstance(error, DatasetsError | ValueError | OSError):
+            raise
         cause = error if isinstance(error, OSError) else error.__cause__
         if isinstance(cause, OSError) and cause.errno in UNWRITABLE:
             cache = str(datasets_config.HF_DATASETS_CACHE)
@@ -284,6 +297,12 @@ def dataset_errors(name: str | Path) -> Iterator[None]:
         reason = str(error.__cause__ or error).strip().splitlines()
         first_line = reason[0][:200] if reason else type(error).__name__
         raise SentimentError(f"The data set {name} could not be read: {first_line}") from error
+
+
+def _is_damage(error: BaseException | None) -> bool:
+    """Whether a compressed file is not whole; zstandard is optional, and bz2 has no own error."""
+    others = type(error).__name__ == "ZstdError" or str(error) == "Invalid data stream"
+    return isinstance(error, DAMAGED) or others
 
 
 def _refuse_option(option: str, value: str | None, name: str) -> None:
