@@ -367,7 +367,7 @@ def test_a_folder_is_read_whose_other_files_hold_no_rows(write, tmp_path):
     rows = ["text,label", "good,pos"]
     for name in ("train_1.csv", "train_2.csv", "test.csv", ".hidden/old.csv", "__old/old.csv"):
         write(f"own/{name}", *rows)
-    for name in ("README.md", "LICENSE", "notes.txt", "dataset_infos.json"):
+    for name in ("README.md", "LICENSE", "notes.txt", "dataset_infos.json", "label2id.json"):
         write(f"own/{name}", "{}")
     assert len(load_reviews(tmp_path / "own")["train"]) == 2
     # Where a card names the files, the others are left out on purpose.
@@ -565,7 +565,7 @@ CELLS = st.text(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     table=st.lists(st.tuples(CELLS, st.sampled_from(["pos", "neg", "None", "a, b"])), min_size=1),
     line_end=st.sampled_from(["\n", "\r\n"]),
@@ -573,6 +573,8 @@ CELLS = st.text(
 )
 def test_what_pythons_csv_module_writes_comes_back(tmp_path_factory, table, line_end, quoting):
     path = tmp_path_factory.mktemp("csv") / "own.csv"
+    if any("\r" in text for text, _ in table):
+        quoting = csv.QUOTE_ALL  # Otherwise some versions of Python leave it bare, as a line end.
     with open(path, "w", newline="", encoding="utf-8") as file:
         written = csv.writer(file, lineterminator=line_end, quoting=quoting)
         table = [*table, ("a film", "pos")]  # A column without any text would be none of texts.

@@ -52,8 +52,8 @@ def test_files_are_named_with_slashes_wherever_they_are_pushed_from(hub, measure
         def relative_to(self, *other):
             return PureWindowsPath(super().relative_to(*other))
 
-    def published_there(folder: Path) -> list[Path]:
-        return [WindowsPath(path) for path in published(folder)]
+    def published_there(folder: Path, names: tuple[str, ...]) -> list[Path]:
+        return [WindowsPath(path) for path in published(folder, names)]
 
     monkeypatch.setattr("sentiment_hf.checkpoint.upload.published", published_there)
     push_folder(measured, REPO)

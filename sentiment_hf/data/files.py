@@ -135,9 +135,13 @@ def check_all_read(files: Iterable[str], path: Path) -> None:
     # Where the folder has brackets, `datasets` does not sort out the other formats.
     kinds = {Path(file).resolve(): FILE_BUILDERS.get(ending(Path(file))) for file in files}
     read = {file for file, kind in kinds.items() if kind == next(iter(kinds.values()))}
+    # A json file beside rows of another format tells of them, as `annotate`'s records do.
+    is_json = any(ending(file) == ".json" for file in read)
     # Of a folder of which nothing is read `datasets` says so itself.
     left_out = sorted(
-        str(file) for file in _files_of_rows(path) if (path / file).resolve() not in read
+        str(file)
+        for file in _files_of_rows(path)
+        if (path / file).resolve() not in read and (is_json or ending(file) != ".json")
     )
     if read and left_out:
         more = f" and {len(left_out) - 5} more" if len(left_out) > 5 else ""
