@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import ClassLabel
+from datasets import ClassLabel, Dataset
 
 from sentiment_hf.arguments import check_path
 from sentiment_hf.checkpoint.card import write_card
@@ -102,19 +102,7 @@ def evaluate(
     weights = weights_named(whole)
     pipe = SentimentPipeline.from_pretrained(model, device=device, dtype=dtype, backend=backend)
     split = split or _split_to_measure(dataset, config, revision)
-    reviews = load_reviews(dataset, splits=[split], seed=seed, **data_options)[split]
-    kind = reviews.features.get("label")
-    if kind is not None and kind.dtype.startswith("float"):
-        raise SentimentError("Soft labels cannot be evaluated: accuracy needs one label a row.")
-    rows = labelled_rows(reviews)
-    if not isinstance(kind, ClassLabel) or not len(rows):
-        there = ", ".join(open_dataset(dataset, config=config, revision=revision))
-        raise SentimentError(
-            f"No row of the split {split!r} of {dataset_name(dataset)} has both a text and a label;"
-            f" its splits are: {there}."
-        )
-    ids = match_labels(kind.names, pipe.label_names)
-    labels = np.asarray(ids)[np.asarray(rows["label"])]
+    rows, labels = _labelled(dataset, split, pipe.label_names, seed, data_options)
     counts = {name: int((labels == i).sum()) for i, name in enumerate(pipe.label_names)}
     logger.info(
         "Measuring %d rows of the split %r of %s: %s.",
@@ -147,6 +135,27 @@ def evaluate(
         lengths = np.array([len(ids) for some in encoded for ids in some])
         _save(folder, {**source, **results}, probabilities, labels, lengths, pipe, weights)
     return results
+
+
+def _labelled(
+    dataset: DatasetSource, split: str, names: list[str], seed: int, options: dict[str, Any]
+) -> tuple[Dataset, np.ndarray]:
+    """The rows with a text and a label, and their class ids in the order of `names`."""
+    reviews = load_reviews(dataset, splits=[split], seed=seed, **options)[split]
+    kind = reviews.features.get("label")
+    if kind is not None and kind.dtype.startswith("float"):
+        raise SentimentError("Soft labels cannot be evaluated: accuracy needs one label a row.")
+    rows = labelled_rows(reviews)
+    if not isinstance(kind, ClassLabel) or not len(rows):
+        there = ", ".join(
+            open_dataset(dataset, config=options["config"], revision=options["revision"])
+        )
+        raise SentimentError(
+            f"No row of the split {split!r} of {dataset_name(dataset)} has both a text and a label;"
+            f" its splits are: {there}."
+        )
+    ids = match_labels(kind.names, names)
+    return rows, np.asarray(ids)[np.asarray(rows["label"])]
 
 
 def _save(

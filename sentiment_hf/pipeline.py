@@ -4,14 +4,14 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tokenizers import Tokenizer
 
 from sentiment_hf.arguments import check_whole, listed_texts, one_text
+from sentiment_hf.backend import pick_backend
 from sentiment_hf.checkpoint.card import write_card
 from sentiment_hf.checkpoint.download import find_checkpoint
 from sentiment_hf.checkpoint.folder import read_config, saved_checkpoint
@@ -21,7 +21,7 @@ from sentiment_hf.checkpoint.upload import PushToHubMixin
 from sentiment_hf.checkpoint.weights import weights_checksum, write_network
 from sentiment_hf.data.tokenization import encode_texts, readable, shortened, slices_of
 from sentiment_hf.errors import SentimentError
-from sentiment_hf.export.onnx_folder import is_export, read_graph
+from sentiment_hf.export.onnx_folder import read_graph
 from sentiment_hf.model.config import LSTMConfig
 from sentiment_hf.model.onnx_network import OnnxNetwork
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from sentiment_hf.reading.trace import Step
     from sentiment_hf.reading.trajectory import Point
 
-BACKENDS = ("auto", "onnx", "torch")
 LABEL_COLUMN, SCORE_COLUMN = "predicted_label", "predicted_score"
 _NOT_GIVEN: Any = object()
 
@@ -339,29 +338,3 @@ def refuse_answers(columns: Iterable[str]) -> None:
             raise SentimentError(
                 f"The data set has a column {name!r} already; rename it or remove it first."
             )
-
-
-def pick_backend(
-    backend: str, folder: Path, device: str | None, dtype: str | None
-) -> Literal["onnx", "torch"]:
-    """The library that computes: the one that is named, or the one that fits where it is `auto`.
-
-    Raises:
-        SentimentError: it cannot do what is asked for.
-    """
-    if backend not in BACKENDS:
-        raise SentimentError(f"There is no backend {backend!r}; there are {', '.join(BACKENDS)}.")
-    exported = is_export(folder)
-    if backend == "auto":
-        free = device is None and dtype is None and all(map(find_spec, ("onnx", "onnxruntime")))
-        backend = "onnx" if exported or free else "torch"
-    if backend == "onnx" and (device not in (None, "cpu") or dtype not in (None, "float32")):
-        raise SentimentError(
-            "The ONNX backend computes on the CPU in float32: with another `device` or `dtype`"
-            " choose the `backend` 'torch'."
-        )
-    if backend == "torch" and exported:
-        raise SentimentError(f"{folder} holds an ONNX export, which the `backend` 'onnx' reads.")
-    if backend == "torch" and find_spec("torch") is None:
-        raise SentimentError("torch is not installed: the `backend` 'onnx' predicts without it.")
-    return "onnx" if backend == "onnx" else "torch"

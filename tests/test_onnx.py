@@ -16,7 +16,7 @@ import pytest
 import torch
 from datasets import Dataset
 
-import sentiment_hf.pipeline
+import sentiment_hf.backend
 from sentiment_hf import SentimentError, SentimentPipeline, evaluate
 from sentiment_hf.annotation import annotate
 from sentiment_hf.checkpoint.folder import CONFIG_FILE, TOKENIZER_FILE
@@ -190,9 +190,9 @@ def uninstalled(monkeypatch):
         for name in names:
             if name != "torch":  # Which is in use by the tests themselves.
                 monkeypatch.setitem(sys.modules, name, None)
-        found = sentiment_hf.pipeline.find_spec
+        found = sentiment_hf.backend.find_spec
         monkeypatch.setattr(
-            sentiment_hf.pipeline, "find_spec", lambda name: None if name in names else found(name)
+            sentiment_hf.backend, "find_spec", lambda name: None if name in names else found(name)
         )
 
     return hide
