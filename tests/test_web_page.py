@@ -441,6 +441,15 @@ class TestPage:
         here.page.locator("#status", has_text="could not be loaded").wait_for()
         assert here.outside == []
 
+    def test_another_checkpoints_graph_is_not_run(self, chromium, exported, host, emotions):
+        folder = exported(None)
+        (folder / "onnx/model.onnx").write_bytes(
+            (exported(emotions) / "onnx/model.onnx").read_bytes()
+        )
+        here = Visit(chromium, host(folder))
+        here.page.locator("#status", has_text="its checksum is not the one").wait_for()
+        assert here.page.locator("#read").is_disabled()
+
     def test_the_page_lets_nothing_out(self, chromium, address):
         here = Visit(chromium, address, link("a good film"))
         here.answer()

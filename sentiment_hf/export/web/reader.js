@@ -20,6 +20,20 @@ async function fetched(name, kind) {
   return response[kind]();
 }
 
+/** Compares the graph with the checksum in the configuration, where the browser can compute one. */
+async function check(graph, { onnx_sha256: noted }) {
+  // Browsers offer cryptography to pages from https and from the visitor's own machine.
+  if (!globalThis.crypto?.subtle) return;
+  const bytes = new Uint8Array(await crypto.subtle.digest("SHA-256", graph));
+  const found = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  if (found !== noted) {
+    throw new Error(
+      "onnx/model.onnx is damaged or another checkpoint's: its checksum is not the one in" +
+        " config.json.",
+    );
+  }
+}
+
 export class Reader {
   /** Loads all that lies beside this file. */
   static async load() {
@@ -32,6 +46,7 @@ export class Reader {
       fetched("tokenizer_config.json", "json"),
       fetched("onnx/model.onnx", "arrayBuffer"),
     ]);
+    await check(graph, config);
     // Several threads would need headers that few static hosts send.
     ort.env.wasm.numThreads = 1;
     reader.session = await ort.InferenceSession.create(new Uint8Array(graph));
