@@ -6,15 +6,10 @@ from pathlib import Path
 from typing import get_args
 
 from sentiment_hf.checkpoint.files import read_json, replaced_file, write_json
-from sentiment_hf.checkpoint.folder import CONFIG_FILE, WEIGHTS_FILE
+from sentiment_hf.checkpoint.folder import CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE
 from sentiment_hf.checkpoint.staging import new_folder
 from sentiment_hf.checkpoint.tokenizer_file import write_tokenizer
-from sentiment_hf.checkpoint.weights import (
-    check_files,
-    files_checksums,
-    read_weights,
-    weights_header,
-)
+from sentiment_hf.checkpoint.weights import check_files, files_checksums, read_weights
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.export import onnx
 from sentiment_hf.export.folder import Source, free_folder, open_source, write_card
@@ -114,14 +109,14 @@ def _cached_graph(folder: Path, config: LSTMConfig) -> bytes:
     """The graph of a checkpoint; kept under the checksums of what it is made from and of itself."""
     from huggingface_hub import constants
 
-    sources = [folder / CONFIG_FILE, folder / WEIGHTS_FILE, Path(onnx.__file__)]
+    # The tokenizer, too: what is in the cache was built when these three files were compared.
+    names = (CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE)
+    sources = [*(folder / name for name in names), Path(onnx.__file__)]
     key = "".join(_sha256(path.read_bytes())[:16] for path in sources if path.is_file())
     cache = Path(constants.HF_ASSETS_CACHE, "sentiment-hf", "onnx")
     for path in cache.glob(f"{key}-*.onnx"):
         graph = path.read_bytes()
         if path.stem == f"{key}-{_sha256(graph)}":
-            # Only the building of a graph reads the weights, and compares these files with them.
-            check_files(folder, WEIGHTS_FILE, weights_header(folder))
             return graph
     graph = onnx.build_graph(config, read_weights(folder, config), config.dtype)
     with suppress(OSError):  # A cache that cannot be written is done without.
