@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+# One process for each core, each with one thread; a file's tests stay together.
+PYTEST = $(BIN)/pytest -n auto --dist loadfile
 
 .PHONY: demo test test-all test-avx2 lint clean
 
@@ -9,14 +11,14 @@ demo: $(VENV)/installed
 	$(BIN)/python scripts/tour.py
 
 test: $(VENV)/installed
-	$(BIN)/pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: $(VENV)/installed
-	$(BIN)/pytest
+	$(PYTEST)
 
 # What computes, as on a processor without instructions for bfloat16.
 test-avx2: $(VENV)/installed
-	ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/pytest -m "not slow" $(addprefix tests/test_, network.py training.py teacher.py pipeline.py evaluation.py)
+	ONEDNN_MAX_CPU_ISA=AVX2 $(PYTEST) -m "not slow" $(addprefix tests/test_, network.py training.py teacher.py pipeline.py evaluation.py)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
