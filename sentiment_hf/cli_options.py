@@ -87,7 +87,8 @@ data_options = _options(
         "--label-map",
         metavar=LABEL_MAP,
         type=label_map,
-        help="Other names for its labels; 'A=' drops one; '\\' before a comma or '=' in a name.",
+        help="Other names for its labels; 'A=' drops one; '\\' stands before a comma or '=' in a"
+        " name, and before a blank at its ends.",
     ),
     click.option("--max-samples", type=POSITIVE, help="A random sample of that many rows."),
     click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True),

@@ -1,6 +1,9 @@
 """Labels of every kind, maps between their names, rows without any, and a fair validation split."""
 
+import json
 import logging
+import re
+import shlex
 from itertools import pairwise
 
 import numpy as np
@@ -8,7 +11,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
 from sentiment_hf import SentimentError, evaluate, load_reviews
-from sentiment_hf.data.columns import match_labels, parse_label_map
+from sentiment_hf.data.columns import label_map_argument, match_labels, parse_label_map
 from sentiment_hf.data.splits import labelled_rows, rows_with_text, split_validation
 
 NAN = float("nan")
@@ -122,6 +125,7 @@ def test_a_label_map_is_read_from_the_command_line():
         ("1=neg,3=,5=pos", {"1": "neg", "3": "", "5": "pos"}),
         (r"good\, or so=pos,score\=1=neg", {"good, or so": "pos", "score=1": "neg"}),
         (r"a\\=b\,c", {"a\\": "b,c"}),
+        (r"\ pos =pos,neg\  = \ neg", {" pos": "pos", "neg ": " neg"}),
     ],
 )
 def test_a_label_map_can_name_any_label_and_drop_one(text, pairs):
@@ -130,9 +134,43 @@ def test_a_label_map_can_name_any_label_and_drop_one(text, pairs):
 
 def test_a_dropped_label_has_no_rows_and_what_the_map_leaves_over_is_listed(read, messages):
     split = read([1, 3, 5, 2, None], label_map={"1": "neg", "3": "", "5": "pos"})
-    assert names_of(split) == ["neg", None, "pos", "2", None]
+    assert names_of(split) == ["neg", "pos", "2", None]
+    assert "1 of 5 rows of the split 'train': the label map drops '3'" in messages.text
     assert "does not name '2'" in messages.text
-    assert names_of(read([0, 1], ClassLabel(names=["x", "y"]), label_map={"y": ""})) == ["x", None]
+    assert len(labelled_rows(split)) == 3
+    assert "1 of 4 rows without a label" in messages.text
+    assert names_of(read([0, 1], ClassLabel(names=["x", "y"]), label_map={"y": ""})) == ["x"]
+
+
+@pytest.mark.parametrize("kind", [None, ClassLabel(names=["x", "y"])])
+def test_a_map_that_drops_every_label_leaves_no_rows(read, kind):
+    values = [0, 1] if kind else ["x", "y"]
+    assert not len(labelled_rows(read(values, kind, label_map={"x": "", "y": ""})))
+
+
+def test_a_name_that_stands_twice_in_a_label_map_is_named():
+    with pytest.raises(SentimentError, match=r"names '1' twice"):
+        parse_label_map("1=neg,1=pos")
+
+
+BLANKS = [" pos", "pos ", "\tpos", "pos\n", "a\\", " ", "a b", "=", ",", "\\ "]
+
+
+@pytest.mark.parametrize("name", BLANKS)
+def test_what_a_message_says_to_type_is_read_as_the_label_map_it_means(name):
+    pairs = {name: "neg", f"{name}x": name}
+    [argument] = shlex.split(label_map_argument(pairs))
+    assert parse_label_map(argument) == pairs
+
+
+def test_a_label_with_a_blank_at_its_end_is_mapped_as_the_message_says(run, checkpoint, tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_text("text,label\n" + "good,positive \nbad,neg\n" * 5)
+    command = ["evaluate", path, "--model", checkpoint, "--json"]
+    said = re.search(r"--label-map '(.+)',\.\.\.", run(*command).stderr)[1]
+    assert said == r"positive\ =neg"
+    result = run(*command, "--label-map", said)
+    assert sum(map(sum, json.loads(result.stdout)["confusion_matrix"])) == 10
 
 
 @pytest.mark.parametrize("text", ["positive", "=pos", "a=b,", "a=b,a=c", ",", "a:b", "a=b=c"])

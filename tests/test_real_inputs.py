@@ -205,7 +205,8 @@ def test_the_middle_of_five_stars_can_be_dropped(run, checkpoint, write):
     stars = "1=neg,2=neg,3=,4=pos,5=pos"
     result = run("evaluate", path, "--model", checkpoint, "--json", "--label-map", stars)
     assert json.loads(result.stdout)["n"] == 16, result.stderr
-    assert "4 of 20 rows without a label" in result.stderr
+    assert "Left out 4 of 20 rows of the split 'train': the label map drops '3'." in result.stderr
+    assert "without a label" not in result.stderr
     partly = run("evaluate", path, "--model", checkpoint, "--label-map", "1=neg,5=pos")
     assert "does not name '2', '3', '4'" in partly.stderr
 

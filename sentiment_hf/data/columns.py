@@ -2,7 +2,8 @@
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ TEXT_NAMES = ("text", "review", "sentence", "content")
 LABEL_NAMES = ("label", "labels", "sentiment", "target")
 # In a `ClassLabel` column, and there alone; in a column of integers it is a label like others.
 NO_LABEL = -1
+NUMBER, MOST_WORDS_OF_NAME = re.compile(r"[-+]?[0-9]+([.,][0-9]+)?"), 3
 STRING_TYPES = "string", "large_string", "string_view"
 
 logger = logging.getLogger(__name__)
@@ -68,9 +70,13 @@ def find_text_column(
             found = "none of its columns holds text" if not strings else ", ".join(strings)
             raise SentimentError(
                 f"Which column holds the text is not clear ({found}); choose one with `text_column`"
-                f" among {', '.join(features)}."
+                f" among {', '.join(features)}.{_headless(features) or ''}"
             )
         text = strings[0]
+        if headless := _headless(features):
+            raise SentimentError(
+                f"The column {text!r} may hold the text; name it with `text_column`.{headless}"
+            )
         parts = [plain_name(part) for part in re.split(r"[,;|\t]", text)]
         if len(parts) > 1 and (glued := {*TEXT_NAMES, *LABEL_NAMES} & set(parts)):
             raise SentimentError(
@@ -87,6 +93,16 @@ def find_text_column(
             " with `text_column`."
         )
     return text
+
+
+def _headless(names: Iterable[str]) -> str | None:
+    """What to do where names of columns look like a row: a number, or a text of many words."""
+    if not any(NUMBER.fullmatch(name) or len(name.split()) > MOST_WORDS_OF_NAME for name in names):
+        return None
+    return (
+        f" If {', '.join(map(repr, names)):.80} is a row and the file has no line of names, put one"
+        " such as text,label before it."
+    )
 
 
 def _check_named(parameter: str, column: str | None, features: Features) -> None:
@@ -166,6 +182,9 @@ def number_labels(splits: DatasetDict, column: str, label_map: Mapping[str, str]
     )
     if isinstance(kind, ClassLabel) or label_map:
         kept = sorted(kept)
+    if dropped:
+        gone = {value for value, name in zip(values, names, strict=True) if name in dropped}
+        splits = _without_labels(splits, gone, _listed(sorted(dropped)))
     if not kept:
         return splits.cast_column("label", Value("int64"))
     ids = {
@@ -182,6 +201,19 @@ def number_labels(splits: DatasetDict, column: str, label_map: Mapping[str, str]
         fn_kwargs={"ids": list(ids.items())},
         desc="Numbering the labels",
     )
+
+
+def _without_labels(splits: DatasetDict, labels: Set[object], names: str) -> DatasetDict:
+    kept = DatasetDict()
+    for name, split in splits.items():
+        rows = [number for number, label in enumerate(split["label"]) if label not in labels]
+        if len(rows) < len(split):
+            logger.warning(
+                "Left out %d of %d rows of the split %r: the label map drops %s.",
+                len(split) - len(rows), len(split), name, names,
+            )  # fmt: skip
+        kept[name] = split if len(rows) == len(split) else split.select(rows)
+    return kept
 
 
 def has_label(value: Any) -> bool:
@@ -221,23 +253,41 @@ def _label_ids(labels: list, ids: list[tuple[object, int]]) -> dict[str, list[in
 def parse_label_map(text: str | None) -> dict[str, str]:
     r"""Reads `positive=pos,negative=neg`.
 
-    A backslash stands before a comma, an equals sign or a backslash that belongs to a name. Nothing
-    after the equals sign (`3=`) drops the rows of a label.
+    A backslash stands before a comma, an equals sign or a backslash that belongs to a name, and
+    before a blank at its ends. Nothing after the equals sign (`3=`) drops the rows of a label.
 
     Raises:
         SentimentError: a part that is no `name=name`, or a name that stands twice on the left.
     """
     pairs: dict[str, str] = {}
-    for part in re.findall(r"(?:^|,)((?:[^\\,]|\\.)*)", text) if text else []:
-        both = re.fullmatch(r"((?:[^\\=]|\\.)+)=((?:[^\\=]|\\.)*)", part)
-        names = [re.sub(r"\\(.)", r"\1", name.strip()) for name in both.groups()] if both else [""]
-        if not names[0] or names[0] in pairs:
+    for part in re.findall(r"(?s)(?:^|,)((?:[^\\,]|\\.)*)", text) if text else []:
+        both = re.fullmatch(r"(?s)((?:[^\\=]|\\.)+)=((?:[^\\=]|\\.)*)", part)
+        # Blanks around a name go, and the backslashes that kept others.
+        names = [
+            re.sub(r"(?s)\\(.)|^\s+|\s+\Z", lambda found: found[1] or "", name)
+            for name in (both.groups() if both else [""])
+        ]
+        if not names[0]:
             raise SentimentError(
                 f"The label map {text!r} is not of the form positive=pos,negative=neg; 'a=' drops"
-                " the label 'a', and a comma or an equals sign in a name has a backslash before it."
+                " the label 'a', and a comma or an equals sign in a name, or a blank at its ends,"
+                " has a backslash before it."
+            )
+        if names[0] in pairs:
+            raise SentimentError(
+                f"The label map {text!r} names {names[0]!r} twice; the form is"
+                " positive=pos,negative=neg."
             )
         pairs[names[0]] = names[1]
     return pairs
+
+
+def label_map_argument(pairs: Mapping[str, str]) -> str:
+    """A label map as `parse_label_map` reads it, quoted for a shell."""
+    sides = (
+        [re.sub(r"([\\,=]|^\s|\s\Z)", r"\\\1", name) for name in pair] for pair in pairs.items()
+    )
+    return shlex.quote(",".join(map("=".join, sides)))
 
 
 def rename_labels(names: Sequence[str], label_map: Mapping[str, str]) -> list[str]:
@@ -283,7 +333,7 @@ def match_labels(
         else:
             raise SentimentError(
                 f"{whose} {_listed(names)} do not match {known} {_listed(known_names)}; name the"
-                f" pairs with `{parameter}` {name}={known_names[0]},..."
+                f" pairs with `{parameter}` {label_map_argument({name: known_names[0]})},..."
             )
     return ids
 

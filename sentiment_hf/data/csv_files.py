@@ -1,28 +1,36 @@
-"""Csv files: the separator, and whether each row has the fields that the header names.
+"""Csv files: the separator, the types of the columns, and whether the rows fit the header.
 
 `datasets` and pandas take a row that is too long for one with an index, which moves every column,
-and some thirty spellings, such as "None" and "n/a", for a missing value.
+some thirty spellings, such as "None" and "n/a", for a missing value, and "01" for the number 1;
+they guess types from the first rows alone.
 """
 
 import csv
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TextIO
 
-import fsspec
+from datasets import Features, Value
 
 from sentiment_hf.data.columns import LABEL_NAMES, TEXT_NAMES, plain_name
+from sentiment_hf.data.text_files import check_text, open_file
 from sentiment_hf.errors import SentimentError
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 CELLS = {"keep_default_na": False, "na_values": [""]}
 # A column of few short values holds something like labels.
 LONGEST_LABEL, MOST_LABELS = 40, 50
+# What `csv` says of a quote that nothing closes.
+OPEN = "unexpected end of data"
 DECIMAL = re.compile(r"\d,\d")
+# Spellings that say no more than their value: "01" and "+1" do.
+WHOLE = re.compile(r" *(-?[1-9][0-9]{0,18}|0) *")
+NUMBER = re.compile(r" *-?((0|[1-9][0-9]*)?\.[0-9]+([eE][+-][0-9]+)?|[1-9][eE][+-][0-9]+) *")
+TRUTHS = {"True", "False", "TRUE", "FALSE", "true", "false"}
 
 
 def csv_options(paths: Iterable[str | Path], separator: str = ",") -> dict[str, Any]:
@@ -34,33 +42,63 @@ def csv_options(paths: Iterable[str | Path], separator: str = ",") -> dict[str, 
     Raises:
         SentimentError: the rows of a file do not fit its header, or its separator is not clear.
     """
-    found = {}
+    separators, columns = {}, []
     for path in map(Path, paths):
         if path.is_file():
             stat = path.stat()
-            found[_checked(path, separator, stat.st_size, stat.st_mtime_ns)] = path.name
-    if len(found) > 1:
-        raise SentimentError(f"The files {', '.join(found.values())} have different separators.")
-    return {"sep": next(iter(found), separator), **CELLS}
+            found, kinds = _checked(path, separator, stat.st_size, stat.st_mtime_ns)
+            separators[found] = path.name
+            columns.append(kinds)
+    if len(separators) > 1:
+        raise SentimentError(
+            f"The files {', '.join(separators.values())} have different separators."
+        )
+    return {"sep": next(iter(separators), separator), "features": _features(columns), **CELLS}
+
+
+def _features(files: Sequence[Mapping[str, Set[str]]]) -> Features | None:
+    """The types of columns over all files; None where their headers differ."""
+    if not files or any(file.keys() != files[0].keys() for file in files):
+        return None
+    kinds = {name: set().union(*(file[name] for file in files)) for name in files[0]}
+    return Features({name: Value(_type(found)) for name, found in kinds.items()})
+
+
+def _type(kinds: Set[str]) -> str:
+    """The type that holds all cells of a column, from what `_kind` calls them."""
+    if kinds in ({"int64"}, {"large"}, {"int64", "large"}):
+        return "int64"
+    if kinds & {"int64", "float64"} and kinds <= {"int64", "float64", "empty"}:
+        return "float64"
+    return "bool" if kinds == {"bool"} else "string"
+
+
+def _kind(cell: str) -> str:
+    if not cell:
+        return "empty"
+    if WHOLE.fullmatch(cell) and abs(int(cell)) < 2**63:
+        # Beside an empty cell pandas reads floats, which do not hold all numbers beyond.
+        return "int64" if abs(int(cell)) <= 2**53 else "large"
+    if NUMBER.fullmatch(cell):
+        return "float64"
+    return "bool" if cell in TRUTHS else "string"
 
 
 @lru_cache(maxsize=64)
-def _checked(path: Path, expected: str, *version: int) -> str:
-    """The separator of a file whose rows fit its header."""
+def _checked(path: Path, expected: str, *version: int) -> tuple[str, dict[str, set[str]]]:
+    """The separator and the columns of a file whose rows fit its header."""
+    check_text(path)
     with _open(path) as file:
         separator = _separator(path, file.readline(), expected)
     with _open(path) as file:
-        _check_rows(path, file, separator)
-    return separator
+        return separator, _check_rows(path, file, separator)
 
 
 @contextmanager
 def _open(path: Path) -> Iterator[TextIO]:
     limit = csv.field_size_limit(sys.maxsize)
     try:
-        with fsspec.open(
-            str(path), "rt", compression="infer", encoding="utf-8-sig", newline=""
-        ) as file:
+        with open_file(path, "rt", encoding="utf-8-sig", newline="") as file:
             yield file
     finally:
         csv.field_size_limit(limit)
@@ -71,33 +109,42 @@ def _fields(line: str, separator: str) -> list[str]:
 
 
 def _separator(path: Path, header: str, expected: str) -> str:
-    if len(_fields(header, expected)) > 1:
+    # A line of Excel's own, which it reads and nobody else does.
+    is_note = header.startswith("sep=")
+    if len(_fields(header, expected)) > 1 and not is_note:
         return expected
     others = [one for one in SEPARATORS if one != expected and one in header]
     known = [one for one in others if set(TEXT_NAMES) & set(map(plain_name, _fields(header, one)))]
     if len(known) == 1:
         return known[0]
-    if others:
+    if others or is_note:
         raise SentimentError(
-            f"The header of {path.name} is the one field {header.strip()!r:.80}: its separator"
-            f" must be a comma, or a tab in a file that ends in .tsv; save it with commas."
+            f"The header of {path.name} is the one field {header.strip()!r:.80}: the names of the"
+            " columns must stand there, and the separator must be a comma, or a tab in a file that"
+            " ends in .tsv; save it with commas."
         )
     return expected
 
 
-def _check_rows(path: Path, file: Iterable[str], separator: str) -> None:
+def _check_rows(path: Path, file: Iterable[str], separator: str) -> dict[str, set[str]]:
+    """The names of the columns and the kinds of their cells."""
     header: list[str] = []
     # The values of each column; None where they are too long or too many for labels.
     values: list[set[str] | None] = []
+    kinds: list[set[str]] = []
     suspects: list[tuple[int, list[str]]] = []
+    number, lines = 1, [""]
     for number, lines, row in _rows(file, separator):
-        if not header:
-            header, values = row, [set() for _ in row]
-            continue
         if not any(cell.strip() for cell in row) and len(row) < 2:
             continue  # An empty line, which pandas passes over.
+        if not header:
+            header = row
+            values, kinds = [set() for _ in row], [set() for _ in row]
+            _check_names(path, header)
+            continue
         if len(row) != len(header):
-            if len(lines) > 1 and not _is_well_formed(lines, separator):
+            fault = _quote_fault(lines, separator)
+            if OPEN in fault or (fault and len(lines) > 1):
                 raise _open_quote(path, number)
             raise SentimentError(
                 f"{path.name}, line {number}: the row has {len(row)} fields, but the header has"
@@ -105,6 +152,8 @@ def _check_rows(path: Path, file: Iterable[str], separator: str) -> None:
                 f" {SEPARATORS.get(separator, repr(separator))}."
             )
         for column, cell in enumerate(row):
+            if "string" not in kinds[column]:
+                kinds[column].add(_kind(cell))
             known = values[column]
             if known is not None and cell.strip() and "\n" not in cell:
                 known.add(cell)
@@ -114,14 +163,28 @@ def _check_rows(path: Path, file: Iterable[str], separator: str) -> None:
             fits = [line.count(separator) == len(header) - 1 for line in lines]
             if all(fits) or sum(fits[1:-1]) > 1:
                 suspects.append((number, lines))
+    if OPEN in _quote_fault(lines, separator):
+        raise _open_quote(path, number)
     place, labels = _labels(header, values)
     for number, lines in suspects:
         cells = [line.rstrip("\r\n").split(separator) for line in lines]
         rows = [len(row) == len(header) and row[place].strip('"') in labels for row in cells]
         # A single line of prose may end in a number with a decimal comma.
         clear = not any(DECIMAL.search(line) for line in lines) or separator != ","
-        if sum(rows[1:-1]) > 1 or (all(rows) and (clear or not _is_well_formed(lines, separator))):
+        if sum(rows[1:-1]) > 1 or (all(rows) and (clear or _quote_fault(lines, separator))):
             raise _open_quote(path, number)
+    # A column without a name is called as pandas calls it.
+    names = [name or f"Unnamed: {place}" for place, name in enumerate(header)]
+    return dict(zip(names, kinds, strict=True))
+
+
+def _check_names(path: Path, header: Sequence[str]) -> None:
+    """Refuses a name that stands twice, of which pandas would change one."""
+    twice = [name for name in header if name and header.count(name) > 1]
+    if twice:
+        raise SentimentError(
+            f"{path.name} has several columns that are called {twice[0]!r:.80}; rename them."
+        )
 
 
 def _rows(file: Iterable[str], separator: str) -> Iterator[tuple[int, list[str], list[str]]]:
@@ -140,12 +203,13 @@ def _rows(file: Iterable[str], separator: str) -> Iterator[tuple[int, list[str],
         lines.clear()
 
 
-def _is_well_formed(lines: Sequence[str], separator: str) -> bool:
-    """Whether each quote is closed where the field ends."""
+def _quote_fault(lines: Sequence[str], separator: str) -> str:
+    """What is wrong with the quotes of a row, in the words of `csv`."""
     try:
-        return bool(list(csv.reader(lines, delimiter=separator, strict=True)))
-    except csv.Error:
-        return False
+        list(csv.reader(lines, delimiter=separator, strict=True))
+    except csv.Error as error:
+        return str(error)
+    return ""
 
 
 def _labels(header: Sequence[str], values: Sequence[set[str] | None]) -> tuple[int, set[str]]:

@@ -1,10 +1,12 @@
 """Local files and folders: what `datasets` is told about a path, which is taken literally."""
 
 import glob
+import hashlib
 import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from huggingface_hub import DatasetCard, DatasetCardData
 
 from sentiment_hf.data.columns import NO_LABEL
 from sentiment_hf.data.csv_files import csv_options
+from sentiment_hf.data.text_files import check_text, text_of
 from sentiment_hf.errors import SentimentError
 
 FILE_BUILDERS = {
@@ -60,6 +63,7 @@ def file_arguments(path: Path) -> dict[str, Any]:
     options = {}
     if builder == "csv":
         options = csv_options([path], "\t" if ending(path) == ".tsv" else ",")
+    check_json([path])
     return {"path": builder, "data_files": {"train": _literal(path)}, **options}
 
 
@@ -78,15 +82,22 @@ def folder_arguments(path: Path, config: str | None) -> dict[str, Any]:
             if os.path.isabs(pattern) or re.search(r"://|::|(^|[/\\])\.\.($|[/\\])", pattern):
                 raise _elsewhere(path, pattern)
     literal = _literal(path)
-    if literal == os.path.abspath(path):
-        return {"path": str(path)}
+    if literal == os.path.abspath(plain_path(path)):
+        return {"path": plain_path(path)}
     # `datasets` would take the brackets for a pattern.
     own = configs.get(config or configs.get_default_config_name() or "", {})
     base = os.path.join(literal, own.get("data_dir") or "")
     named = own.get("data_files")
     patterns = get_data_patterns(base) if named is None else sanitize_patterns(named)
     files = {split: [os.path.join(base, one) for one in some] for split, some in patterns.items()}
-    return {"path": str(path), "data_files": files}
+    return {"path": plain_path(path), "data_files": files}
+
+
+def check_json(files: Iterable[str | Path]) -> None:
+    """Looks whether the json files among some are whole and in UTF-8, as in `check_text`."""
+    for file in map(Path, files):
+        if FILE_BUILDERS.get(ending(file)) == "json":
+            check_text(file)
 
 
 def _card_configs(path: Path) -> MetadataConfigs:
@@ -208,7 +219,23 @@ def check_split_names(names: Iterable[str]) -> None:
 
 
 def _literal(path: Path) -> str:
-    return glob.escape(os.path.abspath(path))
+    return glob.escape(os.path.abspath(plain_path(path)))
+
+
+def plain_path(path: Path) -> str:
+    """The path, or a link to it where it would be taken for a chain of file systems (`a::b`).
+
+    The link is the same each time, because fingerprints hold it.
+    """
+    whole = os.path.abspath(path)
+    if "::" not in whole:
+        return str(path)
+    place = config.HF_DATASETS_CACHE / "links" / hashlib.sha256(os.fsencode(whole)).hexdigest()
+    link = place / path.name.replace("::", "--")
+    place.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        link.symlink_to(whole)
+    return str(link)
 
 
 def texts_in_folders(path: Path) -> DatasetDict | None:
@@ -236,7 +263,7 @@ def texts_in_folders(path: Path) -> DatasetDict | None:
         for label, texts in classes.items():
             name = UNLABELLED_SPLIT if label == UNLABELLED_FOLDER else split
             rows = opened.setdefault(name, {"text": [], "label": []})
-            rows["text"] += [_text_of(file) for file in texts]
+            rows["text"] += [text_of(file) for file in texts]
             rows["label"] += [ids.get(label, NO_LABEL)] * len(texts)
     return DatasetDict({name: Dataset.from_dict(rows, features) for name, rows in opened.items()})
 
@@ -253,12 +280,3 @@ def _text_files(path: Path) -> dict[str, list[Path]]:
 
 def _by_numbers(path: Path) -> list[tuple[int, str]]:
     return [(int(part or 0), rest) for part, rest in re.findall(r"(\d*)(\D+)", path.name)]
-
-
-def _text_of(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise SentimentError(f"The file {path} is not in UTF-8; save it in that encoding.") from (
-            error
-        )

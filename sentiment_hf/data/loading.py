@@ -29,6 +29,7 @@ from datasets import (
 )
 from datasets import config as datasets_config
 from datasets.exceptions import DatasetsError
+from datasets.packaged_modules.csv.csv import CsvConfig
 
 from sentiment_hf.arguments import check_whole
 from sentiment_hf.data.columns import (
@@ -43,10 +44,12 @@ from sentiment_hf.data.files import (
     FILE_BUILDERS,
     check_all_read,
     check_files,
+    check_json,
     check_saved,
     ending,
     file_arguments,
     folder_arguments,
+    plain_path,
     texts_in_folders,
 )
 from sentiment_hf.data.tokenization import IDS_COLUMN
@@ -67,6 +70,8 @@ LARGEST_SEED = 2**32 - 1
 logger = logging.getLogger(__name__)
 
 
+# What tells which csv files are read, not how.
+OWN_OF_FILES = {"name", "version", "data_dir", "data_files", "description", "sep", "delimiter"}
 # What may stand wherever a data set is named.
 DatasetSource: TypeAlias = str | os.PathLike | Dataset | DatasetDict
 
@@ -217,7 +222,7 @@ def open_dataset(
             if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
                 _refuse_option("config", config, name)
                 check_saved(path)
-                loaded = load_from_disk(name)
+                loaded = load_from_disk(plain_path(path))
                 return loaded if isinstance(loaded, DatasetDict) else DatasetDict(train=loaded)
             if texts := texts_in_folders(path):
                 _refuse_option("config", config, name)
@@ -226,6 +231,8 @@ def open_dataset(
             return _load(folder_arguments(path, config), path, config, streaming=streaming)
         if path.is_file():
             return load_dataset(**file_arguments(path), streaming=streaming)
+        if path.exists():
+            raise SentimentError(f"The data set {name!r} is no file or folder; save it as a file.")
         if ending(path) in FILE_BUILDERS or name.count("/") > 1 or name[:1] in ("", ".", "/", "~"):
             raise SentimentError(f"The data set {name!r} does not exist: no such file or folder.")
         _ask_hub_for(name, revision)
@@ -237,18 +244,24 @@ def _load(
 ) -> DatasetDict | IterableDatasetDict:
     """Loads a folder or a repository; if its files are csv, their cells are read as they are."""
     try:
-        builder = load_dataset_builder(name=config, **source).config
+        builder = load_dataset_builder(name=config, **source)
     except ValueError:  # Where the Hub is switched off, the cache finds csv files by options.
         if not datasets_config.HF_HUB_OFFLINE:
             raise
         return load_dataset(name=config, **source, **csv_options([]), streaming=streaming)
     options = {}
-    files = [file for some in (builder.data_files or {}).values() for file in some]
+    config_read: Any = builder.config
+    files = [file for some in (config_read.data_files or {}).values() for file in some]
     if folder is not None:
         check_files(files, folder)
         check_all_read(files, folder)
-    if hasattr(builder, "keep_default_na") and builder.na_values is None:
-        options = csv_options(files, builder.sep)
+        check_json(files)
+    if isinstance(config_read, CsvConfig) and config_read.na_values is None:
+        options = csv_options(files, config_read.sep)
+        plain = vars(CsvConfig())
+        said = {key for key, value in vars(config_read).items() if value != plain[key]}
+        if builder.info.features or not said <= OWN_OF_FILES:
+            options.pop("features")  # The card tells the columns.
     return load_dataset(name=config, **source, **options, streaming=streaming)
 
 

@@ -34,7 +34,8 @@ from sentiment_hf.data.splits import (
     labelled_rows,
     split_validation,
 )
-from sentiment_hf.errors import SentimentError
+from sentiment_hf.errors import UNPRINTABLE, SentimentError
+from sentiment_hf.model.config import LONGEST_LABEL, MOST_LABELS
 from sentiment_hf.training.summary import summarize
 from sentiment_hf.training.texts import unlabelled_texts
 
@@ -154,7 +155,10 @@ def read_training_rows(
     options = {name: value for name, value in reading.items() if name != "label_map"}
     opened = [_open(source, seed, options) for source in sources]
     _number_equal_names(opened)
-    _rename_labels(opened, reading.get("label_map") or {})
+    label_map = reading.get("label_map") or {}
+    for one in opened:
+        _check_labels(one, label_map, is_sample=bool(options.get("max_samples")))
+    _rename_labels(opened, label_map)
     names = _common_names(opened)
     labelled = [_with_validation(one, names, seed) for one in opened]
     largest = max(len(rows.train) for rows in labelled)
@@ -189,6 +193,8 @@ class _Opened:
     name: str
     splits: DatasetDict
     columns: Columns
+    # Training rows that the label map drops.
+    dropped: int = 0
 
     @property
     def label_names(self) -> list[str]:
@@ -225,7 +231,26 @@ def _rename_labels(opened: list[_Opened], label_map: Mapping[str, str]) -> None:
     for one in opened:
         own = {name: label_map[name] for name in one.label_names if name in label_map}
         if own:
+            before = len(one.splits[TRAIN_SPLIT])
             one.splits = number_labels(one.splits, "label", own)
+            one.dropped = before - len(one.splits[TRAIN_SPLIT])
+
+
+def _check_labels(one: _Opened, label_map: Mapping[str, str], *, is_sample: bool) -> None:
+    """Refuses labels that a checkpoint cannot hold, unless the map gives them other names."""
+    for number, name in enumerate(one.label_names):
+        if name in label_map:
+            continue
+        long = f"longer than {LONGEST_LABEL} characters" if len(name) > LONGEST_LABEL else None
+        unprintable = "not one printable line" if UNPRINTABLE.search(name) else None
+        if fault := long or unprintable or ("" if name else "empty"):
+            there = one.splits[TRAIN_SPLIT]["label"]
+            row = f"row {there.index(number) + 1} of " if number in there and not is_sample else ""
+            raise SentimentError(
+                f"The label {name!r:.60} in {row}the column {one.columns.label!r} of {one.name} is"
+                f" {fault}; give it another name with `label_map`, or choose another column with"
+                " `label_column`."
+            )
 
 
 def _common_names(opened: list[_Opened]) -> dict[int, str]:
@@ -235,8 +260,12 @@ def _common_names(opened: list[_Opened]) -> dict[int, str]:
             raise SentimentError(
                 f"The data set {one.name} has no column of labels; name it with `label_column`."
             )
-        if "" in one.label_names:
-            raise SentimentError("One of the labels is an empty text; each label needs a name.")
+        if len(one.label_names) > MOST_LABELS:
+            raise SentimentError(
+                f"The column {one.columns.label!r} of {one.name} has {len(one.label_names):,}"
+                f" different labels, more than {MOST_LABELS:,}: choose the column that holds the"
+                " labels with `label_column`."
+            )
     first = next((one.label_names for one in opened if one.label_names), SOFT_LABEL_NAMES)
     for one in opened:
         if one.label_names:
@@ -260,16 +289,16 @@ def _with_validation(one: _Opened, names: dict[int, str], seed: int) -> Labelled
     if not len(train):
         raise SentimentError(f"No row of the data set {one.name} has both a text and a label.")
     _check_classes(one.name, train, names)
-    shared: dict[str, int] = {}
+    others = {"of a label that the map drops": one.dropped}
     own = next((split for split in VALIDATION_SPLITS if split in one.splits), None)
     if own is not None and any(map(is_labelled, one.splits[own]["label"])):
         validation = _numbered_as(labelled_rows(one.splits[own]), names)
         labelled, train = train, _without_texts(train, set(validation["text"]), own)
-        shared = {f"whose text also stands in the split {own!r}": len(labelled) - len(train)}
+        others[f"whose text also stands in the split {own!r}"] = len(labelled) - len(train)
     else:
         train, validation = _carve(train, names, seed)
     _check_classes(one.name, train, names)
-    summary = summarize(one.splits[TRAIN_SPLIT], train, names, one.columns, shared)
+    summary = summarize(one.splits[TRAIN_SPLIT], train, names, one.columns, others)
     return LabelledRows(one.name, train, validation, summary)
 
 

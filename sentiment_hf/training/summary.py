@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from sentiment_hf.data.columns import Columns
+from sentiment_hf.data.columns import Columns, label_map_argument
 from sentiment_hf.data.splits import is_labelled
 
 # More empty texts than this, or as many rows with the same text, are worth a word.
@@ -20,7 +20,7 @@ def summarize(
     train: Dataset,
     names: Mapping[int, str],
     columns: Columns,
-    shared: Mapping[str, int],
+    others: Mapping[str, int],
 ) -> dict[str, Any]:
     """What `training.json` says of the rows of a data set.
 
@@ -28,7 +28,7 @@ def summarize(
         opened: all rows of the split, with `text` and `label`.
         train: those that are trained on.
         columns: what the two are called in the data set.
-        shared: how many labelled rows are left out for what else.
+        others: how many rows are left out for what else.
 
     Returns:
         `columns`; `classes`, the training rows of each label (of soft labels, of the one they lean
@@ -38,7 +38,7 @@ def summarize(
     no_text = sum(text is None for text, _ in rows)
     labelled = [(text, label) for text, label in rows if text is not None and is_labelled(label)]
     no_label = len(rows) - no_text - len(labelled)
-    left_out = {"without a text": no_text, "without a label": no_label, **shared}
+    left_out = {"without a text": no_text, "without a label": no_label, **others}
     counts = Counter(np.rint(np.asarray(train["label"], dtype=float)).astype(int).tolist())
     return {
         "columns": columns._asdict(),
@@ -56,7 +56,7 @@ def _alike(names: list[str]) -> list[str]:
         groups[" ".join(plain.split())].append(name)
     return [
         f"The labels {', '.join(map(repr, group))} differ only by case or blanks; if they mean the"
-        " same, say so with `label_map`."
+        f" same, say so with `label_map` {label_map_argument(dict.fromkeys(group[1:], group[0]))}."
         for group in groups.values()
         if len(group) > 1
     ]

@@ -21,7 +21,7 @@ from sentiment_hf.checkpoint.download import find_checkpoint, model_name
 from sentiment_hf.checkpoint.files import read_json
 from sentiment_hf.checkpoint.folder import CONFIG_FILE
 from sentiment_hf.data.batching import EncodedRows, target_probabilities
-from sentiment_hf.data.columns import match_labels, rename_labels
+from sentiment_hf.data.columns import label_map_argument, match_labels, rename_labels
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.model.config import MODEL_TYPE
 from sentiment_hf.pipeline import SentimentPipeline
@@ -146,9 +146,10 @@ def _order_of_labels(
     """The teacher's number of each of our labels."""
     theirs = rename_labels(teacher.label_names, label_map)
     if any(name.startswith("LABEL_") for name in theirs):
+        example = label_map_argument({theirs[0]: names[0]})
         raise SentimentError(
             f"The teacher calls its labels {', '.join(theirs[:5])}: say what they mean with"
-            f" `teacher_label_map` {theirs[0]}={names[0]},..."
+            f" `teacher_label_map` {example},..."
         )
     pairs = "teacher_label_map"
     match_labels(theirs, names, whose="The teacher's labels", known="the data's", parameter=pairs)

@@ -1,0 +1,86 @@
+"""Text files as they lie on the disk: opened by their own path, whole, and in UTF-8."""
+
+import codecs
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fsspec.implementations.local import LocalFileSystem
+
+from sentiment_hf.errors import SentimentError
+
+BYTES_AT_ONCE = 2**16
+CONVERT = "convert it, as with `iconv -f {} -t UTF-8`"
+
+
+def open_file(path: Path, mode: str = "rb", **options: Any) -> Any:
+    """Opens a file, unpacked; `fsspec.open` would split its path at `::`."""
+    return LocalFileSystem().open(str(path), mode, compression="infer", **options)
+
+
+def check_text(path: Path) -> None:
+    """Looks whether a file is whole and in UTF-8; `datasets` reads of others what it can.
+
+    Raises:
+        SentimentError: it is in another encoding.
+        EOFError: it is compressed and was cut off.
+    """
+    for _ in _decoded(path):
+        pass
+
+
+def text_of(path: Path) -> str:
+    """The text of a file, without a byte-order mark.
+
+    Raises:
+        SentimentError: it is in another encoding.
+    """
+    text = "".join(_decoded(path)).removeprefix("\ufeff")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _decoded(path: Path) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    line, start = 1, True
+    try:
+        for piece in _unpacked(path):
+            # Without a mark, the zeros of its first letters tell UTF-16, which may be valid UTF-8.
+            if start and (b"\0" in piece[:4] or piece[:2] in (b"\xff\xfe", b"\xfe\xff")):
+                raise SentimentError(
+                    f"The file {path} is in UTF-16 or UTF-32, not in UTF-8;"
+                    f" {CONVERT.format('UTF-16')}."
+                )
+            yield decoder.decode(piece)
+            line, start = line + piece.count(b"\n"), False
+        yield decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        line += error.object[: error.start].count(b"\n")
+        raise SentimentError(
+            f"The file {path} is not in UTF-8 (line {line}); {CONVERT.format('LATIN1')} if that is"
+            " its encoding."
+        ) from error
+
+
+def _unpacked(path: Path) -> Iterator[bytes]:
+    if path.suffix.lower() == ".zst":
+        yield from _unpacked_zst(path)
+        return
+    with open_file(path) as file:
+        while piece := file.read(BYTES_AT_ONCE):
+            yield piece
+
+
+def _unpacked_zst(path: Path) -> Iterator[bytes]:
+    """Frame by frame: readers of streams take a file that was cut off for a shorter one."""
+    import zstandard
+
+    frame, rest = None, b""
+    with open(path, "rb") as file:
+        while piece := rest or file.read(BYTES_AT_ONCE):
+            frame = frame or zstandard.ZstdDecompressor().decompressobj()
+            if unpacked := frame.decompress(piece):
+                yield unpacked
+            rest = frame.unused_data if frame.eof else b""
+            frame = None if frame.eof else frame
+    if frame is not None:
+        raise EOFError
