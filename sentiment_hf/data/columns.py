@@ -149,7 +149,9 @@ def are_token_ids(kind: object) -> bool:
 
 
 def _type_name(kind: object) -> str:
-    return kind.dtype if isinstance(kind, Value) else type(kind).__name__
+    # `datasets` has the type `Json` for values of which some are texts and others are not.
+    name = kind.dtype if isinstance(kind, Value) else type(kind).__name__
+    return "values of several types" if name == "Json" else name
 
 
 def number_labels(splits: DatasetDict, column: str, label_map: Mapping[str, str]) -> DatasetDict:

@@ -32,6 +32,12 @@ FILE_BUILDERS = {
 # What else `datasets` reads as rows of a folder, and what it writes beside them.
 OTHER_ROWS = ".ndjson", ".arrow"
 NO_ROWS = "dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json"
+# The types of columns are found in so many bytes of a json file; those after have to fit them.
+JSON_AT_ONCE = 2**26
+# `datasets` sees the names of splits in small letters alone.
+SPLIT_NAME = re.compile(
+    r"(?<![A-Za-z])(train|training|test|testing|eval|evaluation|dev|val|valid|validation)(?![A-Za-z])"
+)
 COMPRESSIONS = ".gz", ".bz2", ".xz", ".zst"
 # The folder of texts without labels in IMDB's original layout, and its name on the Hub.
 UNLABELLED_FOLDER, UNLABELLED_SPLIT = "unsup", "unsupervised"
@@ -63,7 +69,8 @@ def file_arguments(path: Path) -> dict[str, Any]:
     options = {}
     if builder == "csv":
         options = csv_options([path], "\t" if ending(path) == ".tsv" else ",")
-    check_json([path])
+    elif builder == "json":
+        options = json_options([path])
     return {"path": builder, "data_files": {"train": _literal(path)}, **options}
 
 
@@ -82,9 +89,9 @@ def folder_arguments(path: Path, config: str | None) -> dict[str, Any]:
             if os.path.isabs(pattern) or re.search(r"://|::|(^|[/\\])\.\.($|[/\\])", pattern):
                 raise _elsewhere(path, pattern)
     literal = _literal(path)
-    if literal == os.path.abspath(plain_path(path)):
-        return {"path": plain_path(path)}
-    # `datasets` would take the brackets for a pattern.
+    if literal == os.path.abspath(path):
+        return {"path": str(path)}
+    # `datasets` would take the brackets for a pattern, and would follow a link.
     own = configs.get(config or configs.get_default_config_name() or "", {})
     base = os.path.join(literal, own.get("data_dir") or "")
     named = own.get("data_files")
@@ -93,11 +100,17 @@ def folder_arguments(path: Path, config: str | None) -> dict[str, Any]:
     return {"path": plain_path(path), "data_files": files}
 
 
-def check_json(files: Iterable[str | Path]) -> None:
-    """Looks whether the json files among some are whole and in UTF-8, as in `check_text`."""
+def json_options(files: Iterable[str | Path]) -> dict[str, Any]:
+    """How `datasets` has to read json files.
+
+    Raises:
+        SentimentError: one is not in UTF-8, or has null in place of its first row.
+    """
     for file in map(Path, files):
-        if FILE_BUILDERS.get(ending(file)) == "json":
-            check_text(file)
+        # Arrow ends the process where it meets that.
+        if re.match(r"\ufeff?\s*\[?\s*null\b", check_text(file)):
+            raise SentimentError(f"The first row of the file {file} is null; take it out.")
+    return {"chunksize": JSON_AT_ONCE}
 
 
 def _card_configs(path: Path) -> MetadataConfigs:
@@ -136,15 +149,30 @@ def check_files(files: Iterable[str], path: Path) -> None:
 
 
 def check_all_read(files: Iterable[str], path: Path) -> None:
-    """Looks whether all files of rows in a folder are read, where no card chooses among them.
+    """Looks whether the files of rows in a folder are read, all of them and each as its split,
+    where no card chooses among them.
 
     Raises:
-        SentimentError: some would be left out, as those of another format or of no split are.
+        SentimentError: some would be left out, as those of another format or of no split are; or a
+            copy such as `train.csv.bak` would be read, or `Test.csv` as rows of `train`.
     """
     if any(_patterns(one) for one in _card_configs(path).values()):
         return
     # Where the folder has brackets, `datasets` does not sort out the other formats.
     kinds = {Path(file).resolve(): FILE_BUILDERS.get(ending(Path(file))) for file in files}
+    names = [os.path.relpath(file, path.resolve()) for file in kinds]
+    odd = [
+        name
+        for name, kind in zip(names, kinds.values(), strict=True)
+        if (kind is None and set(Path(name.lower()).suffixes[:-1]) & set(FILE_BUILDERS))
+        or (SPLIT_NAME.search(name.lower()) and not SPLIT_NAME.search(name))
+    ]
+    if odd and len(names) > 1:
+        raise SentimentError(
+            f"Of the folder {path}, {min(odd)} would be read where it does not belong: small letters"
+            " alone tell a split, as in test.csv, and a copy such as train.csv.bak is read too."
+            " Rename it, take it out, or list `data_files` in the folder's card."
+        )
     read = {file for file, kind in kinds.items() if kind == next(iter(kinds.values()))}
     # A json file beside rows of another format tells of them, as `annotate`'s records do.
     is_json = any(ending(file) == ".json" for file in read)
@@ -231,7 +259,7 @@ def plain_path(path: Path) -> str:
     if "::" not in whole:
         return str(path)
     place = config.HF_DATASETS_CACHE / "links" / hashlib.sha256(os.fsencode(whole)).hexdigest()
-    link = place / path.name.replace("::", "--")
+    link = place / re.sub(r"[^\w.]", "-", path.name)
     place.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):
         link.symlink_to(whole)

@@ -30,6 +30,7 @@ from datasets import (
 from datasets import config as datasets_config
 from datasets.exceptions import DatasetsError
 from datasets.packaged_modules.csv.csv import CsvConfig
+from datasets.packaged_modules.json.json import JsonConfig
 
 from sentiment_hf.arguments import check_whole
 from sentiment_hf.data.columns import (
@@ -44,11 +45,11 @@ from sentiment_hf.data.files import (
     FILE_BUILDERS,
     check_all_read,
     check_files,
-    check_json,
     check_saved,
     ending,
     file_arguments,
     folder_arguments,
+    json_options,
     plain_path,
     texts_in_folders,
 )
@@ -72,6 +73,8 @@ logger = logging.getLogger(__name__)
 
 # What tells which csv files are read, not how.
 OWN_OF_FILES = {"name", "version", "data_dir", "data_files", "description", "sep", "delimiter"}
+# How `datasets` begins what it says of files that do not fit together.
+GENERAL = "An error occurred while generating the dataset"
 # What may stand wherever a data set is named.
 DatasetSource: TypeAlias = str | os.PathLike | Dataset | DatasetDict
 
@@ -255,7 +258,8 @@ def _load(
     if folder is not None:
         check_files(files, folder)
         check_all_read(files, folder)
-        check_json(files)
+        if isinstance(config_read, JsonConfig):
+            options = json_options(files)
     if isinstance(config_read, CsvConfig) and config_read.na_values is None:
         options = csv_options(files, config_read.sep)
         plain = vars(CsvConfig())
@@ -307,7 +311,7 @@ def dataset_errors(name: str | Path) -> Iterator[None]:
                 f"The data set {name} is not in UTF-8 ({decoding.reason} at byte {decoding.start});"
                 " save it in that encoding."
             ) from error
-        reason = str(error.__cause__ or error).strip().splitlines()
+        reason = str(error.__cause__ or error).removeprefix(GENERAL).strip().splitlines()
         first_line = reason[0][:200] if reason else type(error).__name__
         raise SentimentError(f"The data set {name} could not be read: {first_line}") from error
 

@@ -18,15 +18,21 @@ def open_file(path: Path, mode: str = "rb", **options: Any) -> Any:
     return LocalFileSystem().open(str(path), mode, compression="infer", **options)
 
 
-def check_text(path: Path) -> None:
+def check_text(path: Path) -> str:
     """Looks whether a file is whole and in UTF-8; `datasets` reads of others what it can.
+
+    Returns:
+        Its beginning.
 
     Raises:
         SentimentError: it is in another encoding.
         EOFError: it is compressed and was cut off.
     """
-    for _ in _decoded(path):
+    pieces = _decoded(path)
+    start = next(pieces, "")
+    for _ in pieces:
         pass
+    return start
 
 
 def text_of(path: Path) -> str:
