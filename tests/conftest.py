@@ -68,6 +68,19 @@ def _own_dataset_cache(tmp_path_factory, monkeypatch):
 
 
 @pytest.fixture
+def write(tmp_path):
+    """Writes a file: `write("own.csv", "text,label", "a film,pos")`."""
+
+    def to_file(name, *lines, encoding="utf-8"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(("\n".join(lines) + "\n").encode(encoding))
+        return path
+
+    return to_file
+
+
+@pytest.fixture
 def make_pipeline():
     """Builds an untrained pipeline over a dozen words: `make_pipeline(hidden_size=7, ...)`."""
 

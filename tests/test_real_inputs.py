@@ -26,19 +26,6 @@ LABELS = ["pos", "neg"] * 15
 
 
 @pytest.fixture
-def write(tmp_path):
-    """Writes a file: `write("own.csv", "text,label", "a film,pos")`."""
-
-    def to_file(name, *lines, encoding="utf-8"):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(("\n".join(lines) + "\n").encode(encoding))
-        return path
-
-    return to_file
-
-
-@pytest.fixture
 def own_csv(write):
     return write("own.csv", "text,label", *map(",".join, zip(TEXTS, LABELS, strict=True)))
 

@@ -3,7 +3,8 @@
 import logging
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence, Set
+import unicodedata
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,12 +71,15 @@ def find_text_column(
             found = "none of its columns holds text" if not strings else ", ".join(strings)
             raise SentimentError(
                 f"Which column holds the text is not clear ({found}); choose one with `text_column`"
-                f" among {', '.join(features)}.{_headless(features) or ''}"
+                f" among {', '.join(features)}, or, if that is a row, put a line of names"
+                " before it, such as text,label."
             )
         text = strings[0]
-        if headless := _headless(features):
+        if any(map(_is_no_name, features)):
             raise SentimentError(
-                f"The column {text!r} may hold the text; name it with `text_column`.{headless}"
+                f"The line {', '.join(features)!r:.80} was taken for the names of the columns: if"
+                " it is a row, put a line of names before it, such as text,label, else choose the"
+                " column of the texts with `text_column`."
             )
         parts = [plain_name(part) for part in re.split(r"[,;|\t]", text)]
         if len(parts) > 1 and (glued := {*TEXT_NAMES, *LABEL_NAMES} & set(parts)):
@@ -95,14 +99,9 @@ def find_text_column(
     return text
 
 
-def _headless(names: Iterable[str]) -> str | None:
-    """What to do where names of columns look like a row: a number, or a text of many words."""
-    if not any(NUMBER.fullmatch(name) or len(name.split()) > MOST_WORDS_OF_NAME for name in names):
-        return None
-    return (
-        f" If {', '.join(map(repr, names)):.80} is a row and the file has no line of names, put one"
-        " such as text,label before it."
-    )
+def _is_no_name(name: str) -> bool:
+    """Whether what is called a column's name looks like a cell: a number, or a text."""
+    return NUMBER.fullmatch(name) is not None or len(name.split()) > MOST_WORDS_OF_NAME
 
 
 def _check_named(parameter: str, column: str | None, features: Features) -> None:
@@ -316,7 +315,7 @@ def match_labels(
     parameter: str = "label_map",
 ) -> list[int]:
     """The class id among `known_names` of each of `names`; where none is equal, without regard
-    to case.
+    to case and to how a letter is encoded.
 
     Args:
         whose, known: what the two lists are called in the message.
@@ -325,19 +324,23 @@ def match_labels(
     Raises:
         SentimentError: a name that is not known; both sides are listed.
     """
-    folded = [name.casefold() for name in known_names]
+    folded = [_folded(name) for name in known_names]
     ids = []
     for name in names:
         if name in known_names:
             ids.append(known_names.index(name))
-        elif folded.count(name.casefold()) == 1:
-            ids.append(folded.index(name.casefold()))
+        elif folded.count(_folded(name)) == 1:
+            ids.append(folded.index(_folded(name)))
         else:
             raise SentimentError(
                 f"{whose} {_listed(names)} do not match {known} {_listed(known_names)}; name the"
                 f" pairs with `{parameter}` {label_map_argument({name: known_names[0]})},..."
             )
     return ids
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name.casefold())
 
 
 def _listed(names: Sequence[str], most: int = 10) -> str:

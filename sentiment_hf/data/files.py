@@ -169,8 +169,8 @@ def check_all_read(files: Iterable[str], path: Path) -> None:
     ]
     if odd and len(names) > 1:
         raise SentimentError(
-            f"Of the folder {path}, {min(odd)} would be read where it does not belong: small letters"
-            " alone tell a split, as in test.csv, and a copy such as train.csv.bak is read too."
+            f"Of the folder {path}, {min(odd)} would be read where it does not belong: only small"
+            " letters tell a split, as in test.csv, and a copy such as train.csv.bak is read too."
             " Rename it, take it out, or list `data_files` in the folder's card."
         )
     read = {file for file, kind in kinds.items() if kind == next(iter(kinds.values()))}

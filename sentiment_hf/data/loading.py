@@ -28,7 +28,7 @@ from datasets import (
     load_from_disk,
 )
 from datasets import config as datasets_config
-from datasets.exceptions import DatasetsError
+from datasets.exceptions import DatasetGenerationCastError, DatasetsError
 from datasets.packaged_modules.csv.csv import CsvConfig
 from datasets.packaged_modules.json.json import JsonConfig
 
@@ -73,8 +73,6 @@ logger = logging.getLogger(__name__)
 
 # What tells which csv files are read, not how.
 OWN_OF_FILES = {"name", "version", "data_dir", "data_files", "description", "sep", "delimiter"}
-# How `datasets` begins what it says of files that do not fit together.
-GENERAL = "An error occurred while generating the dataset"
 # What may stand wherever a data set is named.
 DatasetSource: TypeAlias = str | os.PathLike | Dataset | DatasetDict
 
@@ -311,7 +309,11 @@ def dataset_errors(name: str | Path) -> Iterator[None]:
                 f"The data set {name} is not in UTF-8 ({decoding.reason} at byte {decoding.start});"
                 " save it in that encoding."
             ) from error
-        reason = str(error.__cause__ or error).removeprefix(GENERAL).strip().splitlines()
+        if isinstance(error, DatasetGenerationCastError) or "Schema at index" in str(cause):
+            raise SentimentError(
+                f"The files of the data set {name} have different columns; read them one at a time."
+            ) from error
+        reason = str(error.__cause__ or error).strip().splitlines()
         first_line = reason[0][:200] if reason else type(error).__name__
         raise SentimentError(f"The data set {name} could not be read: {first_line}") from error
 

@@ -16,6 +16,15 @@ LARGEST_SIZE = 10_000_000
 MOST_LABELS, LONGEST_LABEL = 1_000, 200
 
 
+def label_fault(name: str) -> str | None:
+    """Why a checkpoint cannot hold a label of that name, if it cannot."""
+    if not name:
+        return "empty"
+    if len(name) > LONGEST_LABEL:
+        return f"longer than {LONGEST_LABEL} characters"
+    return "not one printable line" if UNPRINTABLE.search(name) else None
+
+
 @dataclass(frozen=True)
 class LSTMConfig:
     """What builds the network, as `config.json` holds it.
@@ -72,7 +81,7 @@ class LSTMConfig:
         self._check("id2label", len(names) <= MOST_LABELS, f"at most {MOST_LABELS:,} names")
         self._check(
             "id2label",
-            all(len(name) <= LONGEST_LABEL and not UNPRINTABLE.search(name) for name in names),
+            not any(map(label_fault, names)),
             f"names of one printable line of at most {LONGEST_LABEL} characters",
         )
 

@@ -34,8 +34,8 @@ from sentiment_hf.data.splits import (
     labelled_rows,
     split_validation,
 )
-from sentiment_hf.errors import UNPRINTABLE, SentimentError
-from sentiment_hf.model.config import LONGEST_LABEL, MOST_LABELS
+from sentiment_hf.errors import SentimentError
+from sentiment_hf.model.config import MOST_LABELS, label_fault
 from sentiment_hf.training.summary import summarize
 from sentiment_hf.training.texts import unlabelled_texts
 
@@ -156,6 +156,9 @@ def read_training_rows(
     opened = [_open(source, seed, options) for source in sources]
     _number_equal_names(opened)
     label_map = reading.get("label_map") or {}
+    for name in label_map.values():
+        if name and (fault := label_fault(name)):
+            raise SentimentError(f"The name {name!r:.60} in `label_map` is {fault}.")
     for one in opened:
         _check_labels(one, label_map, is_sample=bool(options.get("max_samples")))
     _rename_labels(opened, label_map)
@@ -239,11 +242,7 @@ def _rename_labels(opened: list[_Opened], label_map: Mapping[str, str]) -> None:
 def _check_labels(one: _Opened, label_map: Mapping[str, str], *, is_sample: bool) -> None:
     """Refuses labels that a checkpoint cannot hold, unless the map gives them other names."""
     for number, name in enumerate(one.label_names):
-        if name in label_map:
-            continue
-        long = f"longer than {LONGEST_LABEL} characters" if len(name) > LONGEST_LABEL else None
-        unprintable = "not one printable line" if UNPRINTABLE.search(name) else None
-        if fault := long or unprintable or ("" if name else "empty"):
+        if name not in label_map and (fault := label_fault(name)):
             there = one.splits[TRAIN_SPLIT]["label"]
             row = f"row {there.index(number) + 1} of " if number in there and not is_sample else ""
             raise SentimentError(

@@ -55,8 +55,9 @@ def _alike(names: list[str]) -> list[str]:
         plain = unicodedata.normalize("NFKC", name).casefold()
         groups[" ".join(plain.split())].append(name)
     return [
-        f"The labels {', '.join(map(repr, group))} differ only by case or blanks; if they mean the"
-        f" same, say so with `label_map` {label_map_argument(dict.fromkeys(group[1:], group[0]))}."
+        f"The labels {', '.join(map(repr, group))} differ only by case or blanks, or by how a"
+        " letter is encoded; if they mean the same, say so with"
+        f" `label_map` {label_map_argument(dict.fromkeys(group[1:], group[0]))}."
         for group in groups.values()
         if len(group) > 1
     ]
