@@ -97,9 +97,28 @@ def test_a_name_that_two_columns_have_is_refused(write, header):
         load_reviews(path)
 
 
-def test_columns_without_a_name_are_no_fault(write):
-    path = write("own.csv", ",text,label,", "0,a,pos,", "1,b,neg,")
+@pytest.mark.parametrize("header", [",text,label,", ",text,label,Unnamed: 0", " ,text,label,  "])
+def test_columns_without_a_name_are_no_fault(write, header):
+    path = write("own.csv", header, "0,a,pos,7", "1,b,neg,8")
     assert labels_of(load_reviews(path)) == ["pos", "neg"]
+    assert [list(row.values()) for row in open_dataset(str(path))["train"]] == [
+        [0, "a", "pos", 7],
+        [1, "b", "neg", 8],
+    ]
+
+
+@pytest.mark.parametrize("content", [b"\n", b"\xef\xbb\xbf", b" \n\n", gzip.compress(b"")])
+def test_a_csv_file_of_nothing_but_blanks_is_empty(write, content):
+    path = write("own.csv.gz" if content[:1] == b"\x1f" else "own.csv")
+    path.write_bytes(content)
+    with pytest.raises(SentimentError, match="is empty"):
+        load_reviews(path)
+
+
+def test_bytes_are_no_labels(tmp_path):
+    Dataset.from_dict({"text": ["a"], "label": [b"pos"]}).to_parquet(tmp_path / "own.parquet")
+    with pytest.raises(SentimentError, match="'label' holds binary, not labels"):
+        load_reviews(tmp_path / "own.parquet")
 
 
 @pytest.mark.parametrize("first", ["sep=,", "sep=;"])
@@ -291,6 +310,9 @@ def test_a_json_file_that_begins_with_null_does_not_end_the_process(run_process,
 # Encodings
 
 
+NAMED = {"latin-1": "LATIN1", "utf-32": "UTF-32"}
+
+
 @pytest.mark.parametrize("name", ["own.csv", "own.tsv", "own.jsonl", "own.json", "own.csv.gz"])
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le", "utf-32"])
 def test_a_file_in_another_encoding_is_refused_with_how_to_convert_it(
@@ -311,7 +333,7 @@ def test_a_file_in_another_encoding_is_refused_with_how_to_convert_it(
         assert result.exit_code == 2
         assert name in result.stderr
         assert "not in UTF-8" in result.stderr
-        assert f"iconv -f {'LATIN1' if encoding == 'latin-1' else 'UTF-16'}" in result.stderr
+        assert f"iconv -f {NAMED.get(encoding, 'UTF-16')}" in result.stderr
     if encoding == "latin-1":
         assert f"line {content.count(chr(10)) or 1}" in result.stderr
 

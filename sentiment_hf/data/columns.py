@@ -160,7 +160,7 @@ def number_labels(splits: DatasetDict, column: str, label_map: Mapping[str, str]
             return splits
         values: list = list(range(len(kind.names)))
         names = list(kind.names)
-    elif not isinstance(kind, Value):
+    elif not isinstance(kind, Value) or "binary" in kind.dtype:
         raise SentimentError(f"The column {column!r} holds {_type_name(kind)}, not labels.")
     elif kind.dtype.startswith("float") and _are_soft_labels(splits, column):
         if label_map:

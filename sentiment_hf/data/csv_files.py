@@ -6,6 +6,7 @@ they guess types from the first rows alone.
 """
 
 import csv
+import io
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
@@ -14,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TextIO
 
+import pandas as pd
 from datasets import Features, Value
 
 from sentiment_hf.data.columns import LABEL_NAMES, TEXT_NAMES, plain_name
@@ -140,7 +142,6 @@ def _check_rows(path: Path, file: Iterable[str], separator: str) -> dict[str, se
         if not header:
             header = row
             values, kinds = [set() for _ in row], [set() for _ in row]
-            _check_names(path, header)
             continue
         if len(row) != len(header):
             fault = _quote_fault(lines, separator)
@@ -173,18 +174,21 @@ def _check_rows(path: Path, file: Iterable[str], separator: str) -> dict[str, se
         clear = not any(DECIMAL.search(line) for line in lines) or separator != ","
         if sum(rows[1:-1]) > 1 or (all(rows) and (clear or _quote_fault(lines, separator))):
             raise _open_quote(path, number)
-    # A column without a name is called as pandas calls it.
-    names = [name or f"Unnamed: {place}" for place, name in enumerate(header)]
-    return dict(zip(names, kinds, strict=True))
+    return dict(zip(_names(path, header), kinds, strict=True))
 
 
-def _check_names(path: Path, header: Sequence[str]) -> None:
-    """Refuses a name that stands twice, of which pandas would change one."""
+def _names(path: Path, header: Sequence[str]) -> list[str]:
+    """The names of the columns, as pandas calls those that have none."""
+    if not header:
+        raise SentimentError(f"The file {path} is empty.")
     twice = [name for name in header if name and header.count(name) > 1]
     if twice:
         raise SentimentError(
             f"{path.name} has several columns that are called {twice[0]!r:.80}; rename them."
         )
+    line = io.StringIO()
+    csv.writer(line).writerow(header)
+    return list(pd.read_csv(io.StringIO(line.getvalue()), nrows=0).columns)
 
 
 def _rows(file: Iterable[str], separator: str) -> Iterator[tuple[int, list[str], list[str]]]:

@@ -303,12 +303,6 @@ def dataset_errors(name: str | Path) -> Iterator[None]:
             raise cause from None
         if "corresponds to no data" in str(error):
             raise SentimentError(f"The data set {name} has no rows.") from None
-        decoding = error if isinstance(error, UnicodeDecodeError) else cause
-        if isinstance(decoding, UnicodeDecodeError):
-            raise SentimentError(
-                f"The data set {name} is not in UTF-8 ({decoding.reason} at byte {decoding.start});"
-                " save it in that encoding."
-            ) from error
         if isinstance(error, DatasetGenerationCastError) or "Schema at index" in str(cause):
             raise SentimentError(
                 f"The files of the data set {name} have different columns; read them one at a time."

@@ -52,9 +52,9 @@ def _decoded(path: Path) -> Iterator[str]:
         for piece in _unpacked(path):
             # Without a mark, the zeros of its first letters tell UTF-16, which may be valid UTF-8.
             if start and (b"\0" in piece[:4] or piece[:2] in (b"\xff\xfe", b"\xfe\xff")):
+                encoding = "UTF-32" if b"\0\0" in piece[:4] else "UTF-16"
                 raise SentimentError(
-                    f"The file {path} is in UTF-16 or UTF-32, not in UTF-8;"
-                    f" {CONVERT.format('UTF-16')}."
+                    f"The file {path} is in {encoding}, not in UTF-8; {CONVERT.format(encoding)}."
                 )
             yield decoder.decode(piece)
             line, start = line + piece.count(b"\n"), False
