@@ -230,6 +230,16 @@ def test_any_name_that_a_file_or_folder_can_have_is_taken_literally(write, name,
         assert list(opened["train"]) == [{"text": "right", "label": "pos"}]
 
 
+@pytest.mark.parametrize("name", ["plain", "a [1]", "a::b"])
+@pytest.mark.parametrize("rows", ["rows.csv", "train.jsonl"])
+def test_what_else_lies_in_a_folder_is_not_read_whatever_its_name(write, name, rows):
+    lines = ["text,label", "a,pos"] if "csv" in rows else ['{"text": "a", "label": "pos"}']
+    write(f"{name}/README.md", "A card, without, rows")
+    write(f"{name}/LICENSE", "caf\u00e9", encoding="latin-1")
+    path = write(f"{name}/{rows}", *lines)
+    assert rows_of(load_reviews(path.parent)) == [("a", "pos")]
+
+
 def test_a_saved_data_set_may_have_any_name(tmp_path):
     rows = Dataset.from_dict({"text": ["a"], "label": ["pos"]})
     rows.save_to_disk(tmp_path / "plain")

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, config
-from datasets.data_files import get_data_patterns, sanitize_patterns
+from datasets.data_files import DataFilesList, get_data_patterns, sanitize_patterns
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard, DatasetCardData
 
@@ -96,7 +96,13 @@ def folder_arguments(path: Path, config: str | None) -> dict[str, Any]:
     base = os.path.join(literal, own.get("data_dir") or "")
     named = own.get("data_files")
     patterns = get_data_patterns(base) if named is None else sanitize_patterns(named)
-    files = {split: [os.path.join(base, one) for one in some] for split, some in patterns.items()}
+    files = {}
+    for split, some in patterns.items():
+        whole = [os.path.join(base, one) for one in some]
+        found = DataFilesList.from_patterns(whole, base_path=base)
+        # Other formats are sorted out by `datasets` only where it finds the files itself.
+        rows = [glob.escape(file) for file in found if ending(Path(file)) in FILE_BUILDERS]
+        files[split] = rows or whole
     return {"path": plain_path(path), "data_files": files}
 
 
@@ -158,7 +164,6 @@ def check_all_read(files: Iterable[str], path: Path) -> None:
     """
     if any(_patterns(one) for one in _card_configs(path).values()):
         return
-    # Where the folder has brackets, `datasets` does not sort out the other formats.
     kinds = {Path(file).resolve(): FILE_BUILDERS.get(ending(Path(file))) for file in files}
     names = [os.path.relpath(file, path.resolve()) for file in kinds]
     odd = [

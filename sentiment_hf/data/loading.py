@@ -251,17 +251,17 @@ def _load(
             raise
         return load_dataset(name=config, **source, **csv_options([]), streaming=streaming)
     options = {}
-    config_read: Any = builder.config
-    files = [file for some in (config_read.data_files or {}).values() for file in some]
+    settings: Any = builder.config
+    files = [file for some in (settings.data_files or {}).values() for file in some]
     if folder is not None:
         check_files(files, folder)
         check_all_read(files, folder)
-        if isinstance(config_read, JsonConfig):
+        if isinstance(settings, JsonConfig):
             options = json_options(files)
-    if isinstance(config_read, CsvConfig) and config_read.na_values is None:
-        options = csv_options(files, config_read.sep)
+    if isinstance(settings, CsvConfig) and settings.na_values is None:
+        options = csv_options(files, settings.sep)
         plain = vars(CsvConfig())
-        said = {key for key, value in vars(config_read).items() if value != plain[key]}
+        said = {key for key, value in vars(settings).items() if value != plain[key]}
         if builder.info.features or not said <= OWN_OF_FILES:
             options.pop("features")  # The card tells the columns.
     return load_dataset(name=config, **source, **options, streaming=streaming)

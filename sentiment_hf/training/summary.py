@@ -54,13 +54,17 @@ def _alike(names: list[str]) -> list[str]:
     for name in names:
         plain = unicodedata.normalize("NFKC", name).casefold()
         groups[" ".join(plain.split())].append(name)
-    return [
-        f"The labels {', '.join(map(repr, group))} differ only by case or blanks, or by how a"
-        " letter is encoded; if they mean the same, say so with"
-        f" `label_map` {label_map_argument(dict.fromkeys(group[1:], group[0]))}."
-        for group in groups.values()
-        if len(group) > 1
-    ]
+    sentences = []
+    for group in groups.values():
+        shortest = min(group, key=len)
+        pairs = {name: shortest for name in group if name != shortest}
+        if pairs:
+            sentences.append(
+                f"The labels {', '.join(map(repr, group))} differ only by case or blanks, or by how"
+                " a letter is encoded; if they mean the same, say so with `label_map`"
+                f" {label_map_argument(pairs)}."
+            )
+    return sentences
 
 
 def _odd_texts(rows: list[tuple[str, float]]) -> list[str]:
