@@ -272,6 +272,7 @@ def test_what_is_there_but_no_file_is_not_said_to_be_missing(run, tmp_path, kind
         (["reviews_Train.csv", "reviews_TEST.csv"], "reviews_TEST.csv"),
         (["Train/a.csv", "Test/b.csv"], "Test/b.csv"),
         (["train.csv", "train.csv.bak"], "train.csv.bak"),
+        (["train_test.csv"], "train_test.csv"),
     ],
 )
 def test_a_file_that_would_be_read_as_another_split_is_named(write, tmp_path, names, odd):

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
@@ -160,10 +161,12 @@ def check_all_read(files: Iterable[str], path: Path) -> None:
 
     Raises:
         SentimentError: some would be left out, as those of another format or of no split are; or a
-            copy such as `train.csv.bak` would be read, or `Test.csv` as rows of `train`.
+            copy such as `train.csv.bak` would be read, `Test.csv` as rows of `train`, or
+            `train_test.csv` as those of both.
     """
     if any(_patterns(one) for one in _card_configs(path).values()):
         return
+    files = list(files)
     kinds = {Path(file).resolve(): FILE_BUILDERS.get(ending(Path(file))) for file in files}
     names = [os.path.relpath(file, path.resolve()) for file in kinds]
     odd = [
@@ -172,10 +175,11 @@ def check_all_read(files: Iterable[str], path: Path) -> None:
         if (kind is None and set(Path(name.lower()).suffixes[:-1]) & set(FILE_BUILDERS))
         or (SPLIT_NAME.search(name.lower()) and not SPLIT_NAME.search(name))
     ]
-    if odd and len(names) > 1:
+    twice = [os.path.relpath(file, path) for file, count in Counter(files).items() if count > 1]
+    if twice or (odd and len(names) > 1):
         raise SentimentError(
-            f"Of the folder {path}, {min(odd)} would be read where it does not belong: only small"
-            " letters tell a split, as in test.csv, and a copy such as train.csv.bak is read too."
+            f"Of the folder {path}, {min(twice or odd)} would be read where it does not belong: a"
+            " name tells one split, in small letters, and a copy such as train.csv.bak is read too."
             " Rename it, take it out, or list `data_files` in the folder's card."
         )
     read = {file for file, kind in kinds.items() if kind == next(iter(kinds.values()))}
