@@ -18,6 +18,7 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 PHONE = {"width": 360, "height": 740}
+WAIT = 120_000  # Milliseconds: the machine may be busy with other things.
 CONTRASTS = """(selector) => {
 const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
 const light = (rgb) => rgb.slice(0, 3).map((part) => part / 255)
@@ -58,3 +59,57 @@ def chromium_started() -> Iterator:
 def contrasts(page, selector: str) -> dict[str, float]:
     """The contrast of each text to its ground, by the Web Content Accessibility Guidelines."""
     return page.evaluate(CONTRASTS, selector)
+
+
+class Visit:
+    """A page that is open, and what went wrong or outside meanwhile.
+
+    Args:
+        script: runs before those of the page.
+        options: of the browser's context, as `viewport`.
+    """
+
+    def __init__(self, chromium, address: str, path: str = "", script: str = "", **options) -> None:
+        self.outside: list[str] = []
+        self.errors: list[str] = []
+        self.address = address
+        context = chromium.new_context(**options)
+        context.set_default_timeout(WAIT)
+        context.route("**/*", self._only_ours)
+        context.add_init_script(script)
+        self.page = context.new_page()
+        self.page.on("websocket", lambda socket: self.outside.append(socket.url))
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", self._listen)
+        self.page.goto(address + path)
+
+    def _only_ours(self, route) -> None:
+        url = route.request.url
+        if url.startswith((self.address, "data:", "blob:")):
+            route.continue_()
+        else:
+            self.outside.append(url)
+            route.abort()
+
+    def _listen(self, message) -> None:
+        if message.type == "error":
+            self.errors.append(message.text)
+
+    def focused(self) -> str:
+        """The element that has the focus, as `TEXTAREA#id`."""
+        return self.page.evaluate(
+            "[document.activeElement.tagName, document.activeElement.id].join('#')"
+        )
+
+    def tab_to(self, element: str) -> None:
+        for _ in range(20):
+            if self.focused() == element:
+                return
+            self.page.keyboard.press("Tab")
+        pytest.fail(f"Tab does not lead to {element}")
+
+    def end(self) -> None:
+        """Closes the page; nothing may have failed or gone outside."""
+        assert self.outside == []
+        assert self.errors == []
+        self.page.context.close()

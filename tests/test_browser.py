@@ -2,6 +2,7 @@
 
 import socket
 
+import browser
 import pytest
 from browser import PHONE, contrasts
 
@@ -26,33 +27,10 @@ def address(pipe):
     app.close(verbose=False)
 
 
-class Visit:
-    """A page that is open, and what went wrong or outside meanwhile."""
-
+class Visit(browser.Visit):
     def __init__(self, chromium, address: str, **options) -> None:
-        self.outside: list[str] = []
-        self.errors: list[str] = []
-        self.address = address
-        context = chromium.new_context(**options)
-        context.route("**/*", self._only_ours)
-        self.page = context.new_page()
-        self.page.on("websocket", lambda socket: self.outside.append(socket.url))
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("console", self._listen)
-        self.page.goto(address)
+        super().__init__(chromium, address, **options)
         self.page.wait_for_selector("#reading svg")
-
-    def _only_ours(self, route) -> None:
-        url = route.request.url
-        if url.startswith((self.address, "data:", "blob:")):
-            route.continue_()
-        else:
-            self.outside.append(url)
-            route.abort()
-
-    def _listen(self, message) -> None:
-        if message.type == "error":
-            self.errors.append(message.text)
 
     def expect_verdict(self, answer: dict) -> None:
         from playwright.sync_api import expect
@@ -60,18 +38,6 @@ class Visit:
         verdict = self.page.locator("#verdict")
         expect(verdict.locator("h2")).to_have_text(answer["label"])
         expect(verdict.locator("dd").first).to_have_text(f"{100 * answer['score']:.0f}%")
-
-    def focused(self) -> str:
-        return self.page.evaluate(
-            "[document.activeElement.tagName, document.activeElement.id].join('#')"
-        )
-
-    def tab_to(self, element: str) -> None:
-        for _ in range(20):
-            if self.focused() == element:
-                return
-            self.page.keyboard.press("Tab")
-        pytest.fail(f"Tab does not lead to {element}")
 
     def is_wider_than_the_window(self) -> bool:
         return self.page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
@@ -88,8 +54,7 @@ def visit(chromium, address):
 
     yield open_page
     for one in visits:
-        assert one.outside == []
-        assert one.errors == []
+        one.end()
 
 
 REVIEWS = ["a good film , good and warm", "a bad film , bad and cold"]

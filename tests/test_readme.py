@@ -44,7 +44,8 @@ COMMANDS = [
 @pytest.mark.parametrize("command", [c for c in COMMANDS if "sentiment" in c])
 def test_every_command_parses(command):
     words = shlex.split(re.sub(r"^torchrun.* -m sentiment_hf.cli", "sentiment-hf", command))
-    name, context = words[1], click.Context(main)
+    # A command keeps its option `--help` as the first context names it.
+    name, context = words[1], click.Context(main, **main.context_settings)
     subcommand = main.get_command(context, name)
     assert subcommand is not None
     assert subcommand.make_context(name, words[2:], parent=context).params is not None

@@ -12,6 +12,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote
 
+import browser
 import numpy as np
 import pytest
 import torch
@@ -30,7 +31,6 @@ from sentiment_hf.reading.trajectory import between
 pytestmark = pytest.mark.slow
 
 NODE_MODULES = Path(__file__).parent.parent / "node_modules"
-WAIT = 120_000  # Milliseconds: the machine may be busy with other things.
 MARKS = re.compile("[\u0300-\u036f]")
 LABELS = ["anger", "<b>joy</b>", "fear"]
 ROWS = [
@@ -112,36 +112,9 @@ def emotions(tmp_path_factory) -> Path:
     return folder
 
 
-class Visit:
-    """A page that is open, and what went wrong or outside meanwhile."""
-
-    def __init__(
-        self, chromium, address: str, path: str = "index.html", script: str = "", **options
-    ):
-        self.outside: list[str] = []
-        self.errors: list[str] = []
-        self.address = address
-        context = chromium.new_context(**options)
-        context.set_default_timeout(WAIT)
-        context.route("**/*", self._only_ours)
-        context.add_init_script(script)
-        self.page = context.new_page()
-        self.page.on("websocket", lambda socket: self.outside.append(socket.url))
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("console", self._listen)
-        self.page.goto(address + path)
-
-    def _only_ours(self, route) -> None:
-        url = route.request.url
-        if url.startswith((self.address, "data:", "blob:")):
-            route.continue_()
-        else:
-            self.outside.append(url)
-            route.abort()
-
-    def _listen(self, message) -> None:
-        if message.type == "error":
-            self.errors.append(message.text)
+class Visit(browser.Visit):
+    def __init__(self, chromium, address: str, path: str = "index.html", **options) -> None:
+        super().__init__(chromium, address, path, **options)
 
     def answer(self) -> tuple[str, float]:
         verdict = self.page.wait_for_selector("[data-verdict][data-label][data-score]")
@@ -155,16 +128,6 @@ class Visit:
         self.page.evaluate("delete document.querySelector('[data-verdict]').dataset.label")
         self.page.evaluate("hash => location.hash = hash", f"#text={quote(text)}")
 
-    def focused(self) -> str:
-        return self.page.evaluate("document.activeElement.id")
-
-    def tab_to(self, element: str) -> None:
-        for _ in range(20):
-            if self.focused() == element:
-                return
-            self.page.keyboard.press("Tab")
-        pytest.fail(f"Tab does not lead to {element}")
-
 
 @pytest.fixture
 def visit(chromium, address):
@@ -177,9 +140,7 @@ def visit(chromium, address):
 
     yield open_page
     for one in visits:
-        assert one.outside == []
-        assert one.errors == []
-        one.page.context.close()
+        one.end()
 
 
 def link(text: str) -> str:
@@ -365,16 +326,16 @@ class TestPage:
         here = visit(link(REVIEWS[0]))
         here.answer()
         keyboard = here.page.keyboard
-        here.tab_to("text")
+        here.tab_to("TEXTAREA#text")
         keyboard.press("Control+A")
         keyboard.type(REVIEWS[1])
         keyboard.press("Control+Enter")
         here.page.locator("#words", has_text="A bad").wait_for()
         expect(here, reference(REVIEWS[1])[0])
         keyboard.press("Tab")
-        assert here.focused() == "read"
+        assert here.focused() == "BUTTON#read"
         here.wait_for_trajectory()
-        here.tab_to("place")
+        here.tab_to("INPUT#place")
         assert (
             f"after “.”: pos {100 * reference(REVIEWS[1], top_k=None)[-1]['score']:.1f} %"
             in (here.page.locator("#point").inner_text())
