@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
-from finetune_teacher import BASE, resumed_from, training_arguments
+from finetune_teacher import BASE, check_base, resumed_from, training_arguments
 from transformers import (
     AutoModelForMaskedLM,
     AutoTokenizer,
@@ -63,6 +63,7 @@ def adapt(
     seed: int = 0,
 ) -> None:
     """Writes encoder and tokenizer into `output`."""
+    check_base(base)
     tokenizer = AutoTokenizer.from_pretrained(base)
     model = AutoModelForMaskedLM.from_pretrained(base)
     head = model.get_output_embeddings()

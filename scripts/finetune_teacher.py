@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from huggingface_hub import HfApi, try_to_load_from_cache
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -25,9 +26,10 @@ from transformers import (
     set_seed,
 )
 
+from sentiment_hf.checkpoint.folder import CONFIG_FILE
 from sentiment_hf.data.columns import parse_label_map
 from sentiment_hf.data.loading import DatasetSource
-from sentiment_hf.errors import run_script
+from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, hub_errors, run_script
 from sentiment_hf.model.device import pick_device, pick_training_dtype
 from sentiment_hf.training.rows import read_training_rows
 from sentiment_hf.training.transformers_teacher import HeadAndTailEncoder
@@ -63,6 +65,7 @@ def finetune(
     seed: int = 0,
 ) -> dict[str, float]:
     """Writes model and tokenizer into `output`; gives the accuracy on each data set."""
+    check_base(base)
     rows = read_training_rows(datasets, [], seed, {"label_map": label_map})
     tokenizer = AutoTokenizer.from_pretrained(base)
     set_seed(seed)  # The head begins with random weights.
@@ -103,6 +106,19 @@ def finetune(
     }
     (output / "validation.json").write_text(json.dumps(measured, indent=2) + "\n")
     return measured
+
+
+def check_base(base: str) -> None:
+    """Says in one sentence what transformers says in a minute of attempts without the Hub.
+
+    Raises:
+        SentimentError: `base` is no folder, and is neither on the Hub nor in its cache.
+    """
+    if Path(base).is_dir():
+        return
+    with hub_errors(f"the encoder {base!r}", without_hub="name a folder with `base`"):
+        if not isinstance(try_to_load_from_cache(base, CONFIG_FILE), str):
+            HfApi().model_info(base, timeout=HUB_TIMEOUT_SECONDS)
 
 
 def training_arguments(steps: Path, **settings: Any) -> TrainingArguments:

@@ -176,6 +176,28 @@ def test_the_training_page_runs_in_python(tmp_path, monkeypatch, run, capsys):
     assert names["y"].shape == (50,)
 
 
+@pytest.mark.slow
+def test_what_the_training_page_does_with_files_of_its_own_runs(reader, run):
+    """In the folder that the README leaves, without the Hub; one epoch stands for all."""
+    made = {"my.csv", "things.csv"}
+    rows = "".join(
+        f"Number {i},It is {('dull and cold', 'warm and good')[i % 2]} {i},"
+        f"{('negative', 'positive')[i % 2]}\n"
+        for i in range(100)
+    )
+    shown = next(block for language, block in blocks(TRAINING) if language == "csv")
+    (reader / "things.csv").write_text(shown + rows)
+    assert run("train", "my.csv", "--output", "my-lstm", "--epochs", 1).exit_code == 0
+    ran = []
+    for command in (c for c in COMMANDS if c in TRAINING and c.startswith("sentiment-hf ")):
+        words = shlex.split(command)[1:]
+        if words[1] in made and words[2].startswith("--") and "user/" not in command:
+            finished = run(*words, "--epochs", 1)
+            assert finished.exit_code == 0, (command, finished.stderr)
+            ran.append(words[words.index("--output") + 1])
+    assert ran == ["my-lstm", "things-lstm", "balanced-lstm", "my-encoder"]
+
+
 def test_every_link_leads_somewhere():
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
     for page in pages:

@@ -124,6 +124,18 @@ def test_bad_input_is_one_sentence(tmp_path, checkpoint):
         assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["finetune_teacher.py", "adapt_encoder.py"])
+def test_an_encoder_that_cannot_be_reached_is_one_sentence(tmp_path, script):
+    done = run_script(script, "sample", "--output", "out", "--base", "user/encoder", cwd=tmp_path)
+    assert done.returncode == 1
+    *_, last = done.stderr.splitlines()
+    assert last.startswith("error: The encoder 'user/encoder' could not be had: the Hub cannot")
+    assert "Retrying" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.fixture(scope="module")
 def many_rows(tmp_path_factory):
     """45,000 rows as parquet: eleven batches for the actors, several files to write."""
