@@ -1,32 +1,18 @@
 """The scripts that a user copies: they run as they are."""
 
-import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 import tomllib
-from pathlib import Path
 
-import psutil
 import pytest
-from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
-from tiny_bert import save_tiny_bert
+from datasets import load_dataset, load_from_disk
+from script_process import SCRIPTS, run_script
 
 from sentiment_hf import SentimentPipeline
 from sentiment_hf.checkpoint.folder import WEIGHTS_FILE
 from sentiment_hf.data.tokenization import encode_texts
-
-SCRIPTS = Path(__file__).parent.parent / "scripts"
-
-
-def run_script(name, *arguments, cwd):
-    return subprocess.run(
-        [sys.executable, SCRIPTS / name, *map(str, arguments)],
-        cwd=cwd, capture_output=True, text=True, timeout=200, check=False,
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize("options", [[], ["--num-proc", 2]], ids=["one process", "two"])
@@ -122,131 +108,3 @@ def test_bad_input_is_one_sentence(tmp_path, checkpoint):
         assert done.stderr.startswith("error: ")
         assert done.stderr.count("\n") == 1
         assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("script", ["finetune_teacher.py", "adapt_encoder.py"])
-def test_an_encoder_that_cannot_be_reached_is_one_sentence(tmp_path, script):
-    done = run_script(script, "sample", "--output", "out", "--base", "user/encoder", cwd=tmp_path)
-    assert done.returncode == 1
-    *_, last = done.stderr.splitlines()
-    assert last.startswith("error: The encoder 'user/encoder' could not be had: the Hub cannot")
-    assert "Retrying" not in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.fixture(scope="module")
-def many_rows(tmp_path_factory):
-    """45,000 rows as parquet: eleven batches for the actors, several files to write."""
-    pytest.importorskip("ray", reason="the extra `ray` is not installed; not every system has it")
-    folder = tmp_path_factory.mktemp("many")
-    texts = [
-        None if i % 97 == 0 else f"a good film {i} " + "bad " * (i % 15) for i in range(45_000)
-    ]
-    Dataset.from_dict({"review": texts, "n": range(len(texts))}).to_parquet(folder / "rows.parquet")
-    return folder
-
-
-def expected_answers(texts, checkpoint):
-    ids, scores = SentimentPipeline.from_pretrained(checkpoint).best(texts)
-    return ids, [None if score is None else pytest.approx(score, abs=1e-6) for score in scores]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("killed", [False, True], ids=["undisturbed", "an actor is killed"])
-def test_annotate_with_ray(tmp_path, checkpoint, many_rows, killed):
-    arguments = [many_rows, "labelled", "--model", checkpoint, "--text-column", "review"]
-    environment = {**os.environ, "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
-    command = [sys.executable, SCRIPTS / "annotate_with_ray.py", *arguments]
-    with subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as running:
-        if killed:
-            os.kill(an_actor_of(running.pid), signal.SIGKILL)
-        counted, said = running.communicate(timeout=200)
-    assert running.returncode == 0, said.decode()
-    rows = load_dataset(str(tmp_path / "labelled"), split="train")
-    assert rows["n"][:] == list(range(45_000))
-    assert rows.features["predicted_label"].names == ["neg", "pos"]
-    ids, scores = expected_answers(rows["review"][:], checkpoint)
-    assert rows["predicted_label"][:] == ids
-    assert rows["predicted_score"][:] == scores
-    assert len(list((tmp_path / "labelled").iterdir())) > 1
-    # Ray tells of the dead actor on the same stream.
-    assert counted.decode().endswith("45000 rows, 464 of them without a text\n")
-
-
-def an_actor_of(pid):
-    """The process of an actor that is answering; an actor's process is called after its class."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        for child in psutil.Process(pid).children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                if "MapWorker" in " ".join(child.cmdline()):
-                    return child.pid
-        time.sleep(0.02)
-    raise AssertionError("no actor started")
-
-
-@pytest.mark.slow
-def test_annotate_with_ray_refuses_what_is_there(tmp_path, many_rows):
-    (tmp_path / "labelled").mkdir()
-    for output in ("labelled", (tmp_path / "labelled").as_uri()):
-        done = run_script("annotate_with_ray.py", many_rows, output, cwd=tmp_path)
-        assert done.returncode == 2
-        assert done.stderr.strip().splitlines()[-1].startswith(f"error: {output} is there already")
-
-
-@pytest.fixture
-def short_reviews():
-    """Short rows of two labels, some without one, that a network of any size learns."""
-
-    def split(count, labelled=True):
-        texts = [f"{i} {('a dull', 'a warm')[i % 2]} film" for i in range(count)]
-        labels = [("neg", "pos")[i % 2] for i in range(count)]
-        return Dataset.from_dict({"text": texts, "label": labels if labelled else [None] * count})
-
-    features = split(80).features
-    return DatasetDict(
-        train=split(80), test=split(30), unsupervised=split(200, False).cast(features)
-    )
-
-
-@pytest.mark.slow
-def test_few_labels_writes_its_page(tmp_path, checkpoint, short_reviews):
-    short_reviews.save_to_disk(tmp_path / "reviews")
-    save_tiny_bert(tmp_path / "base", ["a", "dull", "warm", "film"], kind="BertModel")
-    arguments = ["--dataset", "reviews", "--encoder", checkpoint, "--labels", 60]
-    arguments += ["--base", "base", "--docs", tmp_path]
-    done = run_script("few_labels.py", *arguments, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    page = (tmp_path / "few_labels.md").read_text()
-    row = next(line for line in page.splitlines() if line.startswith("| 60 |"))
-    accuracies = [float(cell) for cell in row.split("|")[2:-1]]
-    assert len(accuracies) == 4
-    assert all(0 < accuracy <= 1 for accuracy in accuracies)
-    assert (tmp_path / "few_labels.png").read_bytes().startswith(b"\x89PNG")
-    for way in ("fast", "best", "student"):
-        record = json.loads((tmp_path / f"runs/few/60/{way}/training.json").read_text())
-        assert record["data"]["train_rows"] + record["data"]["validation_rows"] == 60
-    # The student is taught by both, and reads the texts that are not in the test split.
-    assert record["arguments"]["teacher"] == "best, transformer"
-    assert 100 < record["data"]["unlabelled_rows"] <= 170
-
-
-@pytest.mark.slow
-def test_a_teacher_is_fine_tuned_on_several_data_sets_and_teaches(tmp_path, short_reviews, run):
-    short_reviews.save_to_disk(tmp_path / "films")
-    short_reviews.save_to_disk(tmp_path / "goods")
-    save_tiny_bert(tmp_path / "base", ["a", "dull", "warm", "film"], kind="BertModel")
-    arguments = ["films", "goods", "--base", "base", "--epochs", 10, "--learning-rate", 0.02]
-    arguments += ["--batch-size", 8]
-    done = run_script("finetune_teacher.py", *arguments, "--output", "teacher", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    measured = json.loads((tmp_path / "teacher/validation.json").read_text())
-    assert list(measured) == ["films", "goods"]
-    assert min(measured.values()) > 0.9
-    options = ["--output", tmp_path / "student", "--teacher", tmp_path / "teacher", "--epochs", 1]
-    taught = run("train", tmp_path / "films", *options)
-    assert taught.exit_code == 0, taught.stderr

@@ -1,51 +1,18 @@
-"""Several data sets in one training, their own validation splits, and data sets in memory."""
+"""Several data sets in one training."""
 
 import json
 
 import numpy as np
 import pytest
-from datasets import (
-    ClassLabel,
-    Dataset,
-    DatasetDict,
-    Features,
-    IterableDatasetDict,
-    Value,
-    concatenate_datasets,
-)
+import small_datasets
+from datasets import Dataset
+from small_datasets import SMALL, joined, read, split, texts_of
 
-from sentiment_hf import SentimentError, evaluate, load_reviews, pretrain, train
+from sentiment_hf import SentimentError, train
 from sentiment_hf.data.batching import TrainingBatches
-from sentiment_hf.training.rows import MOST_REPEATS, read_training_rows
+from sentiment_hf.training.rows import MOST_REPEATS
 
-SMALL = {"epochs": 1, "batch_size": 64, "max_length": 30, "show_progress": False}
-
-
-def texts_of(name, count):
-    words = ("cold", "warm")
-    return [f"a {words[i % 2]} {name} {name}{i} {name}{i}" for i in range(count)]
-
-
-def split(name, count, labels=("neg", "pos"), no_label=False):
-    """Rows of two labels by turns, with words that only this data set has."""
-    features = Features({"text": Value("string"), "label": ClassLabel(names=list(labels))})
-    values = [-1 if no_label else i % 2 for i in range(count)]
-    return Dataset.from_dict({"text": texts_of(name, count), "label": values}, features=features)
-
-
-def joined(*parts):
-    return concatenate_datasets(parts)
-
-
-@pytest.fixture
-def save(tmp_path):
-    """Writes a data set: `save("films", train=split(...), test=...)`; gives its path."""
-
-    def write(name, **splits):
-        DatasetDict(splits).save_to_disk(tmp_path / name)
-        return tmp_path / name
-
-    return write
+save = small_datasets.save
 
 
 @pytest.fixture
@@ -60,10 +27,6 @@ def csv(tmp_path):
     return write
 
 
-def read(*sources, unlabelled=(), seed=0, **options):
-    return read_training_rows(list(sources), list(unlabelled), seed, options)
-
-
 def names_of(rows, split):
     return [rows.names[i] for i in split["label"]]
 
@@ -74,9 +37,6 @@ def refusal(result):
     last = result.stderr.splitlines()[-1]
     assert last.startswith("error: ")
     return last
-
-
-# Several data sets.
 
 
 def test_two_data_sets_are_learnt_together_and_measured_each_and_together(run, save, csv, tmp_path):
@@ -234,153 +194,6 @@ def test_no_held_out_text_of_any_data_set_is_among_those_without_labels(save):
         assert set(one.train["text"]) <= texts
     assert not texts & set(texts_of("shown", 9))
     assert set(texts_of("new", 5)) <= texts
-
-
-# The data set's own validation split.
-
-
-@pytest.mark.parametrize("name", ["validation", "valid", "val", "dev"])
-def test_the_data_sets_own_validation_split_is_used(save, tmp_path, name):
-    films = save("films", train=split("film", 60), **{name: split("held", 14)})
-    rows = read(films)
-    (own,) = rows.labelled
-    assert len(own.train) == 60
-    assert own.validation["text"][:] == texts_of("held", 14)
-    train(films, tmp_path / "out", **SMALL)
-    record = json.loads((tmp_path / "out/training.json").read_text())
-    assert (record["data"]["train_rows"], record["data"]["validation_rows"]) == (60, 14)
-    vocabulary = json.loads((tmp_path / "out/tokenizer.json").read_text())["model"]["vocab"]
-    assert not any(word.startswith("held") for word in vocabulary)
-
-
-def test_texts_of_the_validation_split_are_left_out_of_training_and_counted(run, save, tmp_path):
-    held = joined(split("held", 10), split("film", 6))
-    films = save("films", train=split("film", 60), validation=held)
-    result = run("train", films, "--output", tmp_path / "out", "--epochs", 1)
-    assert result.exit_code == 0, result.stderr
-    why = "whose text also stands in the split 'validation'"
-    assert f"Rows of films left out: 6 {why}." in result.stderr.split("epoch 1")[0]
-    data = json.loads((tmp_path / "out/training.json").read_text())["data"]
-    assert (data["train_rows"], data["validation_rows"]) == (54, 16)
-    assert data["left_out"] == {why: 6}
-    assert f"| rows {why} | 6, left out |" in (tmp_path / "out/README.md").read_text()
-
-
-def test_a_training_split_that_stands_in_the_validation_split_is_refused(save):
-    films = save("films", train=split("film", 20), validation=split("film", 40))
-    with pytest.raises(SentimentError, match=r"Every training text.*'validation'"):
-        read(films)
-
-
-def test_a_validation_split_without_labels_falls_back_to_rows_of_train(save):
-    films = save("films", train=split("film", 60), validation=split("held", 9, no_label=True))
-    (own,) = read(films).labelled
-    assert (len(own.train), len(own.validation)) == (54, 6)
-    assert not set(own.validation["text"]) & set(texts_of("held", 9))
-
-
-def test_rows_of_the_validation_split_without_a_label_are_left_out(save):
-    held = joined(split("held", 10), split("blank", 4, no_label=True))
-    (own,) = read(save("films", train=split("film", 60), validation=held)).labelled
-    assert own.validation["text"][:] == texts_of("held", 10)
-
-
-def test_pretraining_holds_the_validation_split_out(save, tmp_path):
-    films = save("films", train=split("film", 60), validation=split("held", 14))
-    folder = pretrain(films, tmp_path / "out", epochs=1, show_progress=False)
-    data = json.loads((folder / "training.json").read_text())["data"]
-    assert (data["train_rows"], data["validation_rows"]) == (60, 14)
-
-
-# Data sets in memory.
-
-
-def test_a_dataset_or_dict_of_them_is_trained_on_and_measured(checkpoint, tmp_path):
-    rows, test = split("film", 80), split("shown", 20)
-    both = DatasetDict(train=rows, test=test)
-    for number, source in enumerate((rows, both, [rows, split("good", 80)])):
-        train(source, tmp_path / f"{number}", **SMALL)
-    one, other, _ = (json.loads((tmp_path / f"{i}/training.json").read_text()) for i in range(3))
-    assert one["data"] == other["data"]
-    assert one["data"]["dataset"] == "in memory"
-    found = evaluate(both, checkpoint)
-    assert found["n"] == 20
-    alone = evaluate(test, checkpoint, split="train")
-    assert alone["confusion_matrix"] == found["confusion_matrix"]
-
-
-def test_columns_and_labels_of_a_dataset_in_memory_are_found_by_name(tmp_path):
-    rows = Dataset.from_dict(
-        {"id": list(range(4)), "review": ["a", "b", "c", "d"], "sentiment": ["bad", "good"] * 2}
-    )
-    read_rows = load_reviews(rows)["train"]
-    assert read_rows.column_names == ["text", "label"]
-    assert read_rows.features["label"].names == ["bad", "good"]
-    named = load_reviews(DatasetDict(extra=rows), label_map={"bad": "neg"})
-    assert list(named) == ["extra"]
-    assert named["extra"].features["label"].names == ["good", "neg"]
-    assert rows.column_names == ["id", "review", "sentiment"], "the caller's own stays as it is"
-
-
-def test_pretraining_takes_a_dataset_in_memory(tmp_path):
-    both = DatasetDict(train=split("film", 80), test=split("shown", 9))
-    folder = pretrain(both, tmp_path / "out", epochs=1, show_progress=False)
-    assert json.loads((folder / "training.json").read_text())["data"]["train_rows"] == 72
-
-
-@pytest.mark.parametrize(
-    "other",
-    [{"": [7, 8]}, {"": ["x", "y"]}, {"meta": [{"x": 1}, {"x": 2}]}, {"parts": [["a"], ["b"]]}],
-    ids=["an unnamed one", "an unnamed one of strings", "a nested one", "a list"],
-)
-def test_a_column_that_is_not_used_may_be_of_any_kind(other):
-    rows = Dataset.from_dict({**other, "text": ["a", "b"], "label": [0, 1]})
-    assert load_reviews(rows)["train"].to_dict() == {"text": ["a", "b"], "label": [0, 1]}
-
-
-def test_few_labelled_rows_are_pretrained_on_all_the_same(tmp_path):
-    folder = pretrain(split("film", 8), tmp_path / "out", epochs=1, show_progress=False)
-    data = json.loads((folder / "training.json").read_text())["data"]
-    assert (data["train_rows"], data["validation_rows"]) == (7, 1)
-
-
-BAD = {
-    "an empty one": (lambda: Dataset.from_dict({"text": [], "label": []}), "no rows"),
-    "an empty dictionary": (DatasetDict, "no rows"),
-    "no columns": (lambda: Dataset.from_dict({}), "no rows"),
-    "an unnamed column": (lambda: Dataset.from_dict({"": ["x", "y"], "label": [0, 1]}), "no name"),
-    "a nested column": (
-        lambda: Dataset.from_dict({"text": [{"a": "x"}, {"a": "y"}], "label": [0, 1]}),
-        "'text'.*not text",
-    ),
-    "a list of sentences": (
-        lambda: Dataset.from_dict({"text": [["x"], ["y"]], "label": [0, 1]}), "'text'.*not text"
-    ),
-    "nested labels": (
-        lambda: Dataset.from_dict({"text": ["x", "y"], "label": [{"a": 1}, {"a": 2}]}), "'label'"
-    ),
-    "a stream": (lambda: split("film", 9).to_iterable_dataset(), "IterableDataset"),
-    "streams": (
-        lambda: IterableDatasetDict(train=split("film", 9).to_iterable_dataset()),
-        "IterableDatasetDict",
-    ),
-    "a number": (lambda: 7, "int"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("make", "words"), BAD.values(), ids=BAD)
-@pytest.mark.parametrize("call", ["train", "pretrain", "evaluate", "load_reviews"])
-def test_a_dataset_that_cannot_be_used_is_one_sentence(make, words, call, checkpoint, tmp_path):
-    calls = {
-        "train": lambda rows: train(rows, tmp_path / "out", **SMALL),
-        "pretrain": lambda rows: pretrain(rows, tmp_path / "out", show_progress=False),
-        "evaluate": lambda rows: evaluate(rows, checkpoint, split="train"),
-        "load_reviews": load_reviews,
-    }
-    with pytest.raises(SentimentError, match=words) as caught:
-        calls[call](make())
-    assert caught.value.exit_status == 2
-    assert not (tmp_path / "out").exists()
 
 
 def test_the_only_split_is_trained_on_whatever_its_name_but_for_a_test_split(save):

@@ -1,43 +1,30 @@
 """The exported page in a real browser: its answers are Python's, and nothing leaves the host."""
 
-import functools
-import json
-import os
 import re
-import subprocess
-import sys
-import threading
 import time
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import quote
 
-import browser
 import numpy as np
 import pytest
 import torch
+import web_page
 from browser import PHONE, contrasts
 from test_tokenization import NASTY
+from web_page import ROWS, Visit, link
 
-from sentiment_hf import LSTMConfig, SentimentPipeline, evaluate, train_tokenizer
+from sentiment_hf import LSTMConfig, SentimentPipeline, train_tokenizer
 from sentiment_hf.checkpoint.pretrained import LSTMForSequenceClassification
-from sentiment_hf.data.loading import SAMPLE_FOLDER
 from sentiment_hf.data.tokenization import readable
-from sentiment_hf.export.onnx_folder import export_onnx
-from sentiment_hf.export.transformers_folder import export_transformers
-from sentiment_hf.export.web_folder import export_web
 from sentiment_hf.reading.trajectory import between
 
-pytestmark = pytest.mark.slow
+address = web_page.address
+exported = web_page.exported
+host = web_page.host
+visit = web_page.visit
 
-NODE_MODULES = Path(__file__).parent.parent / "node_modules"
+pytestmark = pytest.mark.slow
 MARKS = re.compile("[\u0300-\u036f]")
 LABELS = ["anger", "<b>joy</b>", "fear"]
-ROWS = [
-    json.loads(line)
-    for split in ("test", "train")
-    for line in (SAMPLE_FOLDER / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
-]
 TEXTS = [
     *(row["text"] for row in ROWS),
     *NASTY,
@@ -50,46 +37,6 @@ TEXTS = [
     "<BR>a<Br>b<bR > c<br\n/>d",
     "\ud83d half an emoji",
 ]
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *arguments):
-        pass
-
-
-@pytest.fixture(scope="module")
-def host():
-    """Serves a folder as any static host does: `host(folder)` gives its address."""
-    servers = []
-
-    def serve(folder: Path) -> str:
-        handler = functools.partial(Quiet, directory=folder)
-        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), handler))
-        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{servers[-1].server_port}/"
-
-    yield serve
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    """Exports a checkpoint as a page: `exported(model)`."""
-    if not NODE_MODULES.is_dir():
-        pytest.skip("there are no libraries of the page here: npm ci --ignore-scripts")
-
-    def export(model: Path | None) -> Path:
-        folder = tmp_path_factory.mktemp("exported") / "site"
-        return export_web(model, folder, libraries=NODE_MODULES)
-
-    return export
-
-
-@pytest.fixture(scope="module")
-def address(exported, host) -> str:
-    return host(exported(None))
 
 
 @pytest.fixture(scope="module")
@@ -110,41 +57,6 @@ def emotions(tmp_path_factory) -> Path:
     network = LSTMForSequenceClassification(config).eval()
     SentimentPipeline(network, tokenizer).save_pretrained(folder)
     return folder
-
-
-class Visit(browser.Visit):
-    def __init__(self, chromium, address: str, path: str = "index.html", **options) -> None:
-        super().__init__(chromium, address, path, **options)
-
-    def answer(self) -> tuple[str, float]:
-        verdict = self.page.wait_for_selector("[data-verdict][data-label][data-score]")
-        return verdict.get_attribute("data-label"), float(verdict.get_attribute("data-score"))
-
-    def wait_for_trajectory(self) -> None:
-        self.page.wait_for_selector("#place:not(:disabled)")
-
-    def open_link(self, text: str) -> None:
-        """Follows a link to another text; the answer to the one before is gone then."""
-        self.page.evaluate("delete document.querySelector('[data-verdict]').dataset.label")
-        self.page.evaluate("hash => location.hash = hash", f"#text={quote(text)}")
-
-
-@pytest.fixture
-def visit(chromium, address):
-    """Opens the page; at the end nothing may have failed or gone outside."""
-    visits = []
-
-    def open_page(path: str = "index.html", where: str = address, **options) -> Visit:
-        visits.append(Visit(chromium, where, path, **options))
-        return visits[-1]
-
-    yield open_page
-    for one in visits:
-        one.end()
-
-
-def link(text: str) -> str:
-    return f"index.html#text={quote(text)}"
 
 
 def expect(visit: Visit, answer: dict) -> None:
@@ -237,70 +149,6 @@ def test_three_labels_and_a_cut_are_pythons(chromium, exported, host, visit, emo
     assert here.page.locator("#top").inner_text() == answers[1]["label"]
     assert here.page.locator("#bottom").inner_text() == f"not {answers[1]['label']}"
     assert here.page.get_attribute("#curve .chosen", "points") != chosen
-
-
-class TestAccuracyOfOtherTools:
-    """What `evaluate` says of the sample corpus, others find too."""
-
-    @pytest.fixture(scope="class")
-    def expected(self) -> float:
-        return round(evaluate("sample")["accuracy"], 4)
-
-    @pytest.fixture(scope="class")
-    def rows(self):
-        return ROWS[:100]
-
-    def accuracy(self, rows, labels) -> float:
-        right = [row["label"] == label for row, label in zip(rows, labels, strict=True)]
-        return round(sum(right) / len(rows), 4)
-
-    def test_the_registered_pipeline_of_transformers(self, expected, rows, tmp_path):
-        import transformers
-
-        import sentiment_hf.transformers  # noqa: F401
-
-        SentimentPipeline.from_pretrained().save_pretrained(tmp_path / "reference")
-        pipe = transformers.pipeline("text-classification", model=str(tmp_path / "reference"))
-        answers = pipe([row["text"] for row in rows])
-        assert self.accuracy(rows, [one["label"] for one in answers]) == expected
-
-    def test_transformers_alone_on_the_export(self, expected, rows, tmp_path):
-        folder = export_transformers(None, tmp_path / "exported")
-        code = (
-            "import json, sys; from transformers import pipeline\n"
-            "pipe = pipeline('text-classification', model='.', trust_remote_code=True)\n"
-            "print(json.dumps([one['label'] for one in pipe(json.load(sys.stdin))]))"
-        )
-        finished = subprocess.run(
-            [sys.executable, "-c", code], input=json.dumps([row["text"] for row in rows]),
-            capture_output=True, text=True, cwd=folder, check=True, timeout=600,
-            env={**os.environ, "HF_HOME": str(tmp_path / "home")},
-        )  # fmt: skip
-        assert self.accuracy(rows, json.loads(finished.stdout.splitlines()[-1])) == expected
-
-    def test_onnxruntime_alone(self, expected, rows, tmp_path):
-        import onnxruntime
-        import tokenizers
-
-        folder = export_onnx(None, tmp_path / "exported")
-        tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-        session = onnxruntime.InferenceSession(folder / "onnx/model.onnx")
-        names = json.loads((folder / "config.json").read_text())["id2label"]
-        labels = []
-        for row in rows:
-            ids = np.array([tokenizer.encode(row["text"]).ids], dtype=np.int64)
-            inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
-            labels.append(names[str(session.run(["logits"], inputs)[0].argmax())])
-        assert self.accuracy(rows, labels) == expected
-
-    def test_the_page(self, expected, rows, visit):
-        here = visit(link(rows[0]["text"]))
-        labels = []
-        for row in rows:
-            here.open_link(row["text"])
-            labels.append(here.answer()[0])
-            assert here.page.input_value("#text") == row["text"]
-        assert self.accuracy(rows, labels) == expected
 
 
 REVIEWS = ["A good film, warm and clever.", "A bad film, cold and dull."]
