@@ -24,6 +24,7 @@ from sentiment_hf.checkpoint.figures import figure
 from sentiment_hf.checkpoint.files import write_json
 from sentiment_hf.checkpoint.folder import EVALUATION_FILE
 from sentiment_hf.data.loading import DEFAULT_DATASET
+from sentiment_hf.errors import run_script
 from sentiment_hf.training.run import processor_name
 from sentiment_hf.training.transformers_teacher import TransformersTeacher
 
@@ -124,4 +125,4 @@ def accuracies(
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run_script(main))

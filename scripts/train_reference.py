@@ -34,6 +34,7 @@ from finetune_teacher import BASE, finetune
 from sentiment_hf import evaluate, pretrain, train
 from sentiment_hf.checkpoint.folder import CARD_FILE, EVALUATION_FILE, REFERENCE_FOLDER
 from sentiment_hf.checkpoint.staging import new_folder
+from sentiment_hf.errors import run_script
 from sentiment_hf.training.rows import read_training_rows
 
 LARGEST_BYTES = 12_000_000
@@ -170,4 +171,4 @@ def install(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run_script(main))
