@@ -7,7 +7,7 @@
     python scripts/annotate_dataset.py user/reviews labelled --model user/imdb-lstm --num-proc 4
 
 A second run finds the answers in the cache. `sentiment-hf annotate` is the same without code: it
-reads single files, too, goes on after a crash, and has parts for many machines.
+reads single files, too, resumes after a crash, and has parts for many machines.
 """
 
 import argparse

@@ -8,8 +8,8 @@
     python scripts/annotate_with_ray.py s3://bucket/reviews/ s3://bucket/labelled/ --actors 64
 
 The rows keep their order, also when an actor dies: Ray starts it again and gives away its rows.
-A run that is cut off as a whole starts anew; `sentiment-hf annotate` goes on where it was. Without
-RAY_ADDRESS, which names a cluster, it runs on this machine.
+A run that is cut off as a whole starts anew; `sentiment-hf annotate` resumes. Without RAY_ADDRESS,
+which names a cluster, it runs on this machine.
 """
 
 import argparse

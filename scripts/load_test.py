@@ -63,10 +63,10 @@ def texts_of_many_lengths() -> list[str]:
     """From no word to a thousand, all different."""
     reviews = load_reviews("sample", splits=["train"])["train"]["text"]
     words = " ".join(reviews).split()
-    dice = random.Random(0)
+    rng = random.Random(0)
     texts = {""}
     while len(texts) < TEXTS:
-        first, length = dice.randrange(len(words)), round(10 ** dice.uniform(0, 3))
+        first, length = rng.randrange(len(words)), round(10 ** rng.uniform(0, 3))
         texts.add(" ".join(words[first : first + length]))
     return sorted(texts)
 
@@ -91,11 +91,11 @@ def ask(
     address: str, answers: dict[str, dict], seed: int, end: float
 ) -> tuple[list[float], int, int]:
     """One client, who asks again as soon as it is answered: seconds of each, lost, wrong."""
-    dice, texts = random.Random(seed), list(answers)
+    rng, texts = random.Random(seed), list(answers)
     connection = HTTPConnection(address, timeout=60)
     times, lost, wrong = [], 0, 0
     while (start := time.perf_counter()) < end:
-        chosen = dice.sample(texts, dice.randint(1, MOST_TEXTS_OF_A_REQUEST))
+        chosen = rng.sample(texts, rng.randint(1, MOST_TEXTS_OF_A_REQUEST))
         try:
             connection.request("POST", "/predict", json.dumps({"texts": chosen}))
             response = connection.getresponse()

@@ -107,8 +107,8 @@ def prepare(imdb: str, sst2: str, products: str, folder: Path, seed: int) -> lis
         if not (folder / name).exists():
             splits = load_dataset(source)
             train = splits["train"].cast_column("label", ClassLabel(names=["neg", "pos"]))
-            held_out, barred = hold_out(train, np.random.default_rng(seed))
-            rest = [i for i in range(len(train)) if i not in barred]
+            held_out, excluded = hold_out(train, np.random.default_rng(seed))
+            rest = [i for i in range(len(train)) if i not in excluded]
             own = {"train": train.select(rest), "validation": train.select(held_out)}
             others = {key: value for key, value in splits.items() if key in UNLABELLED}
             with new_folder(folder / name) as new:
@@ -116,7 +116,7 @@ def prepare(imdb: str, sst2: str, products: str, folder: Path, seed: int) -> lis
     return [imdb, str(folder / "sst2"), str(folder / "fdu_mtl")]
 
 
-def held_out_sentences(train: Dataset, dice: np.random.Generator) -> tuple[list[int], set[int]]:
+def held_out_sentences(train: Dataset, rng: np.random.Generator) -> tuple[list[int], set[int]]:
     """Whole sentences of SST-2, and every row that is one of them or a phrase of one."""
     texts = [" ".join(text.split()) for text in train["sentence"]]
     phrases: dict[str, set[str]] = {}
@@ -125,11 +125,11 @@ def held_out_sentences(train: Dataset, dice: np.random.Generator) -> tuple[list[
         if text not in known:  # No phrase of a longer one: a whole sentence.
             phrases[text] = spans(text)
             known |= phrases[text]
-    chosen = dice.choice(sorted(phrases), HELD_OUT_SENTENCES, replace=False)
-    barred = set().union(*(phrases[text] for text in chosen))
+    chosen = rng.choice(sorted(phrases), HELD_OUT_SENTENCES, replace=False)
+    excluded = set().union(*(phrases[text] for text in chosen))
     first = {text: number for number, text in reversed(list(enumerate(texts)))}
     held_out = sorted(first[text] for text in chosen)
-    return held_out, {number for number, text in enumerate(texts) if text in barred}
+    return held_out, {number for number, text in enumerate(texts) if text in excluded}
 
 
 def spans(text: str) -> set[str]:
@@ -138,18 +138,18 @@ def spans(text: str) -> set[str]:
     return {" ".join(words[start:end]) for end in ends for start in range(end)}
 
 
-def held_out_of_each_kind(train: Dataset, dice: np.random.Generator) -> tuple[list[int], set[int]]:
+def held_out_of_each_kind(train: Dataset, rng: np.random.Generator) -> tuple[list[int], set[int]]:
     """A tenth of each kind of product, and every row with one of their texts."""
     kinds = np.array(train["domain"])
     chosen = [
         number
         for kind in sorted(set(kinds))
-        for number in dice.permutation(np.flatnonzero(kinds == kind))[: (kinds == kind).sum() // 10]
+        for number in rng.permutation(np.flatnonzero(kinds == kind))[: (kinds == kind).sum() // 10]
     ]
     texts = train["text"]
     held_out = {texts[int(number)] for number in chosen}
-    barred = {number for number, text in enumerate(texts) if text in held_out}
-    return sorted(map(int, chosen)), barred
+    excluded = {number for number, text in enumerate(texts) if text in held_out}
+    return sorted(map(int, chosen)), excluded
 
 
 def all_texts(prepared: list[str], seed: int) -> DatasetDict:

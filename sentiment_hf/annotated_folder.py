@@ -1,7 +1,7 @@
 """The folder of an annotation: its shards, their record, and how it becomes a data set of the Hub.
 
 Each shard is written whole or not at all, and its checksum is noted in a record. The same command
-goes on after the last whole shard, and what comes out is the same byte for byte.
+resumes after the last whole shard, and what comes out is the same byte for byte.
 """
 
 import hashlib

@@ -21,6 +21,7 @@ from sentiment_hf.cli_options import (
     data_options,
     dataset_argument,
     hide_progress_bars,
+    host_option,
     label_map,
     model_option,
     names,
@@ -155,7 +156,7 @@ def _resumable(output: Path) -> Iterator[None]:
             raise
         raise SentimentError(
             f"interrupted; what is trained so far is kept in {output}: the same command with"
-            " --resume goes on",
+            " --resume resumes it",
             exit_status=130,
         ) from error
 
@@ -314,7 +315,7 @@ def inspect(texts: tuple[str, ...], quiet: bool, as_json: bool, **options: Any) 
 
 @main.command()
 @model_option
-@click.option("--host", metavar="H", help="Address to listen at [default: this machine alone].")
+@host_option
 @click.option("--port", type=click.IntRange(1, 65535), help="Port [default: from 7860 on].")
 def demo(model: str | None, host: str | None, port: int | None) -> None:
     """Open the page: type a review and look inside (extra `demo`)."""
@@ -325,7 +326,7 @@ def demo(model: str | None, host: str | None, port: int | None) -> None:
 
 @main.command()
 @model_option
-@click.option("--host", metavar="H", help="Address to listen at [default: this machine alone].")
+@host_option
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8000, show_default=True,
     help="Port; 0: any free one.",

@@ -69,6 +69,9 @@ model_option = click.option(
     metavar="MODEL",
     help="A checkpoint folder or a Hub id [default: the reference checkpoint].",
 )
+host_option = click.option(
+    "--host", metavar="H", help="Address to listen at [default: this machine alone]."
+)
 output_option = click.option(
     "--output", required=True, metavar="FOLDER", type=_output_path, help="Folder to write."
 )
@@ -117,7 +120,7 @@ training_options = _options(
     click.option("--epochs", type=POSITIVE),
     click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True)),
     click.option("--vocab-size", type=POSITIVE, help="Words in the tokenizer."),
-    click.option("--resume", is_flag=True, help="Go on with a run that was cut off."),
+    click.option("--resume", is_flag=True, help="Resume a training that was cut off."),
     click.option("--overwrite", is_flag=True, help="Replace what is in --output."),
     data_options,
     compute_options,

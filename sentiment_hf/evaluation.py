@@ -30,13 +30,12 @@ from sentiment_hf.data.loading import (
     load_reviews,
     open_dataset,
 )
-from sentiment_hf.data.splits import labelled_rows
+from sentiment_hf.data.splits import TEST_SPLIT, labelled_rows
 from sentiment_hf.data.tokenization import encode_texts, slices_of
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.export.onnx_folder import is_export
 from sentiment_hf.pipeline import SentimentPipeline
 
-DEFAULT_SPLIT = "test"
 CONFIDENCE_BINS = 15
 LENGTH_LIMITS = (100, 200, 400, 800)
 CONFIDENCE_LIMITS = (0.6, 0.8, 0.95)
@@ -198,10 +197,10 @@ def _other_results(earlier: dict[str, Any], new: dict[str, Any]) -> list[dict[st
 
 def _split_to_measure(dataset: DatasetSource, config: str | None, revision: str | None) -> str:
     there = list(open_dataset(dataset, config=config, revision=revision))
-    if DEFAULT_SPLIT in there or len(there) == 1:
-        return DEFAULT_SPLIT if DEFAULT_SPLIT in there else there[0]
+    if TEST_SPLIT in there or len(there) == 1:
+        return TEST_SPLIT if TEST_SPLIT in there else there[0]
     raise SentimentError(
-        f"The data set {dataset_name(dataset)} has no split {DEFAULT_SPLIT!r}; choose one of"
+        f"The data set {dataset_name(dataset)} has no split {TEST_SPLIT!r}; choose one of"
         f" {', '.join(there)} with `split`."
     )
 

@@ -202,18 +202,19 @@ class SentimentPipeline(PushToHubMixin):
         parts = [self.config.to_dict(), self.tokenizer.to_str(), self._network_checksum()]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
+    def _weights(self) -> dict[str, np.ndarray]:
+        return {name: t.float().cpu().numpy() for name, t in self.network.state_dict().items()}
+
     def _network_checksum(self) -> str:
-        weights = self.network.state_dict().items()
-        return weights_checksum({name: tensor.float().cpu().numpy() for name, tensor in weights})
+        return weights_checksum(self._weights())
 
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled, for other processes and for the cache of `datasets`: the content."""
-        weights = {name: t.float().cpu().numpy() for name, t in self.network.state_dict().items()}
         weight = self.network.linear.weight
         return {
             "config": self.config.to_dict(),
             "tokenizer": self.tokenizer.to_str(),
-            "weights": weights,
+            "weights": self._weights(),
             "device": str(weight.device),
             "dtype": str(weight.dtype).removeprefix("torch."),
         }

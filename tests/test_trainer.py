@@ -94,7 +94,6 @@ def test_an_epoch_has_each_row_once_and_its_loss_is_the_mean_over_steps(
     ("schedule", "warmup_ratio", "shares"),
     [
         ("constant", 0.0, [1, 1, 1]),
-        ("linear", 0.2, [0.01, 1, 0.5]),
         ("cosine", 0.2, [0.01, 1, 0.5]),
     ],
 )

@@ -1,7 +1,6 @@
 """What each word contributes to the answer, by `captum` (extra `explain`)."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -40,9 +39,6 @@ class Explanation:
     deletion: list[float]
     gradients: list[float]
     completeness_error: float
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def explain(network: LSTMClassifier, tokenizer: Tokenizer, text: str) -> Explanation:

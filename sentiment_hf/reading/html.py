@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent
 STYLE_FILE = FOLDER / "style.css"
 STRONGEST_WORDS = 4
-
-
 # A word with how it is shaded.
 ShadedWords: TypeAlias = list[tuple[str, dict[str, str]]]
 
@@ -39,7 +37,7 @@ class TextInspection:
         if self.trajectory:
             values["trajectory"] = [point._asdict() for point in self.trajectory]
         if self.explanation:
-            values["explanation"] = self.explanation.to_dict()
+            values["explanation"] = asdict(self.explanation)
         return values
 
     def sides(self, label_names: Sequence[str]) -> tuple[str, str]:

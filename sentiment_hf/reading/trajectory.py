@@ -1,4 +1,4 @@
-"""How the answer changes while the text goes on."""
+"""The answer after each word of a text."""
 
 from typing import NamedTuple
 

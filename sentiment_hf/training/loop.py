@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
@@ -44,7 +44,7 @@ class TrainerSettings:
     epochs: int
     learning_rate: float
     learning_rate_factors: tuple[tuple[str, float], ...] = ()
-    schedule: str = "cosine"
+    schedule: Literal["cosine", "constant"] = "cosine"
     warmup_ratio: float = 0.1
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
@@ -294,7 +294,7 @@ def learning_rate_share(done: float, settings: TrainerSettings) -> float:
     if done < settings.warmup_ratio:
         return (done + 0.01 * settings.warmup_ratio) / settings.warmup_ratio
     rest = (1 - done) / (1 - settings.warmup_ratio)
-    return rest if settings.schedule == "linear" else 0.5 - 0.5 * math.cos(math.pi * rest)
+    return 0.5 - 0.5 * math.cos(math.pi * rest)
 
 
 def _parameter_groups(model: nn.Module, settings: TrainerSettings) -> Iterator[dict[str, Any]]:

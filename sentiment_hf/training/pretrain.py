@@ -53,7 +53,7 @@ def pretrain(
             `load_reviews`.
         output: the folder to write, for `train(init_from=...)`.
         splits: whose texts are read; all but `test` by default.
-        init_from: go on from the words, embedding and LSTM of this MODEL: a checkpoint, or what
+        init_from: start from the words, embedding and LSTM of this MODEL: a checkpoint, or what
             `pretrain` made (of general texts, say, to get used to those of one field).
 
     Returns:

@@ -183,7 +183,7 @@ class TrainingRun:
 
 
 def start_accelerator(device_name: str | None, dtype_name: str | None) -> Accelerator:
-    """Chooses device and precision, says why, and makes them ready.
+    """An accelerator for device and precision; logs why these.
 
     Raises:
         SentimentError: there is no such device or precision here.

@@ -66,9 +66,9 @@ def _allowed_texts(
     parts: list[Dataset], held_out: set[str], opened: Sequence[DatasetDict], splits: Sequence[str]
 ) -> Dataset:
     tests = [one[TEST_SPLIT]["text"] for one in opened if TEST_SPLIT in one]
-    barred = held_out.union(*(tests if TEST_SPLIT not in splits else []))
+    excluded = held_out.union(*(tests if TEST_SPLIT not in splits else []))
     texts = concatenate_datasets(parts)
-    kept = [i for i, text in enumerate(texts["text"]) if text not in barred]
+    kept = [i for i, text in enumerate(texts["text"]) if text not in excluded]
     logger.info(
         "Using %d texts; %d also stand in the test split or are held out.",
         len(kept), len(texts) - len(kept),

@@ -89,7 +89,7 @@ def train(
         balanced: weigh errors so that rare labels count as much as frequent ones.
         max_length: words kept of a longer text.
         dtype: `float32` or `bfloat16`; by default what the hardware is fast at.
-        resume: go on with a training that was cut off.
+        resume: resume a training that was cut off.
         overwrite: replace the checkpoint that is in `output`; it stays whole until then.
         label_map: from label names of the data sets to others.
 

@@ -1,4 +1,4 @@
-"""Word vectors from the company that words keep: where the embedding starts from."""
+"""Word vectors from counts of words that stand near each other: a start for the embedding."""
 
 from typing import Any
 
