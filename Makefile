@@ -18,7 +18,8 @@ test-all: $(VENV)/installed
 
 # What computes, as on a processor without instructions for bfloat16.
 test-avx2: $(VENV)/installed
-	ONEDNN_MAX_CPU_ISA=AVX2 $(PYTEST) -m "not slow" $(addprefix tests/test_, network.py training.py teacher.py pipeline.py evaluation.py)
+	ONEDNN_MAX_CPU_ISA=AVX2 $(PYTEST) -m "not slow" $(addprefix tests/test_, network.py training.py \
+		precision.py trainer.py classification_loss.py language_model.py teacher.py pipeline.py evaluation.py)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
