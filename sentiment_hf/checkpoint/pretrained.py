@@ -1,7 +1,5 @@
 """The network with the interface of a pretrained model."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,18 +62,12 @@ class LSTMForSequenceClassification(LSTMClassifier, PushToHubMixin):
 def read_network(folder: Path, config: LSTMConfig) -> LSTMForSequenceClassification:
     """The network of a checkpoint folder in evaluation mode; see `read_weights`."""
     weights = read_weights(folder, config)
-    with _without_weights():
+    # On `meta` the network takes no memory before its weights are assigned.
+    with torch.device("meta"), _SkipInit():
         network = LSTMForSequenceClassification(config)
     tensors = {name: torch.from_numpy(values) for name, values in weights.items()}
     network.load_state_dict(tensors, assign=True)
     return network.eval()
-
-
-@contextmanager
-def _without_weights() -> Iterator[None]:
-    """Builds a network that takes no memory, for `load_state_dict(..., assign=True)`."""
-    with torch.device("meta"), _SkipInit():
-        yield
 
 
 class _SkipInit(TorchFunctionMode):
