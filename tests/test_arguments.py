@@ -75,7 +75,7 @@ def test_a_batch_is_columns(pipe, wrong):
         pipe.annotate(wrong)
 
 
-@pytest.mark.parametrize("wrong", ["sample", load_reviews, None, 5], ids=["str", "function", "None", "int"])
+@pytest.mark.parametrize("wrong", ["sample", load_reviews, None, 5], ids=type)
 def test_a_loader_takes_a_split_and_a_tokenizer(pipe, reviews, wrong):
     with pytest.raises(SentimentError, match=rf"`split`.*{type(wrong).__name__}"):
         make_loader(wrong, pipe.tokenizer)
