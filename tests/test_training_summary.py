@@ -1,0 +1,62 @@
+"""`train` says what it will learn, what it leaves out and what is odd."""
+
+import json
+
+import written_files
+
+from sentiment_hf import train
+
+own_csv = written_files.own_csv
+
+MESSY = [
+    "review,mood",
+    *(f"a good film number {i},{('Positive', 'positive ')[i % 2]}" for i in range(20)),
+    *(f"a bad film number {i},negative" for i in range(20)),
+    "a good film number 0,negative",
+    ",negative",
+    *['" ",negative'] * 2,
+    "a film,",
+]
+
+
+def test_train_says_what_it_will_learn_and_writes_it_down(run, write, tmp_path):
+    path = write("messy.csv", *MESSY)
+    columns = ["--text-column", "review", "--label-column", "mood"]
+    sizes = ["--epochs", 1, "--vocab-size", 50, "--batch-size", 50]
+    result = run("train", path, "--output", tmp_path / "out", *columns, *sizes)
+    assert result.exit_code == 0, result.stderr
+    data = json.loads((tmp_path / "out" / "training.json").read_text())["data"]
+    assert data["columns"] == {"text": "review", "label": "mood"}
+    assert sum(data["classes"].values()) == data["train_rows"]
+    assert list(data["classes"]) == ["Positive", "negative", "positive "]
+    assert data["left_out"] == {"without a text": 1, "without a label": 1}
+    oddities = " ".join(data["oddities"])
+    assert "'Positive', 'positive ' differ only by case or blanks" in oddities
+    assert "Texts with more than one label: 1." in oddities
+    assert "Empty texts: 2 of 43." in oddities
+    said, _ = result.stderr.lower().split("epoch 1", 1)
+    card = (tmp_path / "out" / "README.md").read_text()
+    for word in ("'review' for texts", "'mood' for labels", "more than one label", "--label-map"):
+        assert word in said
+    assert "rows of messy.csv left out: 1 without a text, 1 without a label." in said
+    for name, count in data["classes"].items():
+        assert f"{name!r} ({count})".lower() in said
+    for word in ("`review`", "`mood`", "rows without a label | 1", "more than one label"):
+        assert word in card
+
+
+def test_a_text_in_half_of_the_rows_is_worth_a_word(run, write, tmp_path, caplog):
+    lines = [f"film {i},{('neg', 'pos')[i % 2]}" for i in range(30)]
+    path = write("own.csv", "text,label", *lines, *["the same,pos"] * 30)
+    sizes = {"epochs": 1, "vocab_size": 50, "batch_size": 50, "show_progress": False}
+    train(path, tmp_path / "out", **sizes)
+    data = json.loads((tmp_path / "out" / "training.json").read_text())["data"]
+    assert data["oddities"] == ["Rows with the same text, 'the same': 30 of 60."]
+
+
+def test_nothing_odd_is_said_of_clean_rows(run, own_csv, tmp_path):
+    sizes = ["--epochs", 1, "--vocab-size", 50, "--batch-size", 50]
+    result = run("train", own_csv, "--output", tmp_path / "out", *sizes)
+    data = json.loads((tmp_path / "out" / "training.json").read_text())["data"]
+    assert (data["oddities"], data["left_out"]) == ([], {})
+    assert "'neg' (" in result.stderr
