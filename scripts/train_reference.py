@@ -8,8 +8,8 @@ Huang 2017), from its authors' repository, as a data set with `text`, `label` an
 splits `train` and `unlabelled`.
 
 1. `adapted`: the base encoder as a masked language model on all texts.
-2. `teacher`: that encoder, fine-tuned on the labels of all three.
-3. `lm`: embedding and LSTM as a language model on all texts.
+2. `all-MiniLM-L6-v2-fine-tuned`: that encoder, fine-tuned on the labels of all three.
+3. `language-model`: embedding and LSTM as a language model on all texts.
 4. `reference`: preset `student`, from that encoder, on the labels of all three and on what the
    teacher answers to them, to the texts without labels, and to their sentences.
 
@@ -63,24 +63,26 @@ def main() -> None:
     texts = all_texts(prepared, seed)
     if not (work / "adapted" / "config.json").exists():
         adapt(texts["train"], work / "adapted", base=arguments.base, seed=seed)
-    if not (work / "teacher" / "validation.json").exists():
+    # The card names the teacher and the encoder by their folders.
+    teacher, encoder = work / f"{Path(arguments.base).name}-fine-tuned", work / "language-model"
+    if not (teacher / "validation.json").exists():
         finetune(
             prepared,
-            work / "teacher",
+            teacher,
             base=str(work / "adapted"),
             learning_rate=1.2e-4,
             batch_size=128,
             seed=seed,
         )
     pretrain(
-        texts, work / "lm", epochs=5, batch_size=288, learning_rate=5e-3, seed=seed, resume=True
+        texts, encoder, epochs=5, batch_size=288, learning_rate=5e-3, seed=seed, resume=True
     )
     train(
         prepared,
         work / "reference",
         preset="student",
-        init_from=work / "lm",
-        teacher=work / "teacher",
+        init_from=encoder,
+        teacher=teacher,
         unlabelled_split=UNLABELLED,
         sentences=SENTENCES,
         epochs=3,
