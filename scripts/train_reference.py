@@ -74,9 +74,7 @@ def main() -> None:
             batch_size=128,
             seed=seed,
         )
-    pretrain(
-        texts, encoder, epochs=5, batch_size=288, learning_rate=5e-3, seed=seed, resume=True
-    )
+    pretrain(texts, encoder, epochs=5, batch_size=288, learning_rate=5e-3, seed=seed, resume=True)
     train(
         prepared,
         work / "reference",
