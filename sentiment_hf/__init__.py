@@ -4,6 +4,7 @@ Names are imported when they are first used: prediction needs neither `datasets`
 metrics library.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from sentiment_hf.pipeline import SentimentPipeline
     from sentiment_hf.training.pretrain import pretrain
     from sentiment_hf.training.train import train
+
+# Otherwise ONNX Runtime writes a number of this machine into the home and sends it to its makers.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HOMES = {
     "LSTMConfig": "model.config",

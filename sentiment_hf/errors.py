@@ -1,5 +1,6 @@
 """The one exception that a command turns into a message, and the messages of all others."""
 
+import errno
 import json
 import os
 import re
@@ -46,10 +47,36 @@ class SentimentError(Exception):
 
 
 _PACKAGES = {"sklearn": "scikit-learn"}
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT)
+
+
+def cache_error(error: BaseException | None) -> SentimentError | None:
+    """What to say where a cache of Hugging Face's libraries cannot be written; else None."""
+    if not (isinstance(error, OSError) and error.filename and error.errno in _UNWRITABLE):
+        return None
+    from huggingface_hub import constants
+
+    path = Path(os.fsdecode(error.filename))
+    caches = {"HF_HUB_CACHE": constants.HF_HUB_CACHE, "HF_HOME": constants.HF_HOME}
+    if "datasets.config" in sys.modules:  # It is slow to import.
+        caches = {"HF_DATASETS_CACHE": sys.modules["datasets.config"].HF_DATASETS_CACHE, **caches}
+    # The error names the first folder that could not be made: it may lie above the cache.
+    above = [name for name in reversed(caches) if Path(caches[name]).is_relative_to(path)]
+    inside = [name for name in caches if path.is_relative_to(caches[name])]
+    if error.errno == errno.ENOENT:  # Any file can be missing in a cache.
+        inside = []
+    for name in above + inside:
+        return SentimentError(
+            f"The cache of data sets and models, {caches[name]}, cannot be written"
+            f" ({error.strerror}); name another folder with {name}.",
+            exit_status=1,
+        )
+    return None
 
 
 def message_and_status(error: BaseException) -> tuple[str, int]:
     """An error as one line and an exit status; raised again where SENTIMENT_HF_DEBUG is set."""
+    error = cache_error(error) or error
     if isinstance(error, SentimentError):
         message, status = str(error), error.exit_status
     elif isinstance(error, KeyboardInterrupt):
@@ -97,6 +124,8 @@ def hub_errors(what: str, *, without_hub: str) -> Iterator[None]:
     except SentimentError:
         raise
     except Exception as error:
+        if unwritable := cache_error(error):
+            raise unwritable from error
         reason, exit_status = _reason_and_status(error, without_hub)
         if reason is None:
             raise

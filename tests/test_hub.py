@@ -31,6 +31,21 @@ class TestLoading:
         state = shared.network.state_dict()
         assert all(torch.equal(state[name], value) for name, value in network.state_dict().items())
 
+    @pytest.mark.parametrize("home", ["/proc/nohome", "/dev/null/x"])
+    def test_a_home_that_cannot_be_written_is_said_to_be_that(
+        self, hub, shared, run, monkeypatch, home
+    ):
+        monkeypatch.setattr("huggingface_hub.constants.HF_HOME", home)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", f"{home}/hub")
+        for without in ([], ["HF_TOKEN"]):
+            for name in without:  # The client looks for one that is kept in its home.
+                monkeypatch.delenv(name)
+                monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", f"{home}/token")
+            result = run("predict", "--model", REPO, "good")
+            assert result.exit_code == 1
+            assert f"{home}, cannot be written" in result.stderr
+            assert "HF_HOME" in result.stderr
+
     def test_a_tag_and_an_older_commit_give_the_older_checkpoint(
         self, hub, checkpoint, make_pipeline, tmp_path
     ):

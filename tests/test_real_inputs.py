@@ -1,6 +1,7 @@
 """Data as people have it: types of columns, several sources, and which split is measured."""
 
 import json
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -70,3 +71,20 @@ def test_a_cache_that_cannot_be_written_is_not_a_data_set_that_cannot_be_read(
     assert "cache of data sets" in result.stderr
     assert "HF_DATASETS_CACHE" in result.stderr
     assert "could not be read" not in result.stderr
+
+
+@pytest.mark.parametrize("home", ["/proc/nohome", "/dev/null/x"])
+@pytest.mark.parametrize("dataset", ["sample", "own_csv"])
+def test_a_home_that_cannot_be_written_is_not_the_data_sets_fault(
+    run, request, tmp_path, monkeypatch, home, dataset
+):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", Path(home, "datasets"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", home)
+    if dataset == "own_csv":
+        dataset = request.getfixturevalue(dataset)
+    for command in (["evaluate"], ["annotate", "--output", tmp_path / "annotated"]):
+        result = run(*command, dataset)
+        assert result.exit_code == 1
+        assert f"cache of data sets and models, {home}, cannot be written" in result.stderr
+        assert "HF_HOME" in result.stderr
+        assert "could not be read" not in result.stderr

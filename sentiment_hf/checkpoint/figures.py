@@ -1,5 +1,6 @@
 """The figures of a checkpoint, all in one quiet style."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,8 @@ STYLE: dict[Any, Any] = {
 @contextmanager
 def figure(path: Path) -> Iterator["Axes"]:
     """Axes to draw on, saved as a PNG whose bytes depend on the drawing alone."""
+    # Where its home cannot be written it says so at length, and draws all the same.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     import matplotlib
 
     matplotlib.use("Agg", force=False)

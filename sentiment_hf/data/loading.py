@@ -54,12 +54,11 @@ from sentiment_hf.data.files import (
     texts_in_folders,
 )
 from sentiment_hf.data.tokenization import IDS_COLUMN
-from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_errors
+from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, cache_error, hub_errors
 
 DEFAULT_DATASET = "stanfordnlp/imdb"
 SAMPLE_FOLDER = Path(__file__).parent.parent / "sample"
 FULL_DISK = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 DAMAGED = EOFError, StopIteration, gzip.BadGzipFile, zlib.error, lzma.LZMAError
 OFFLINE_DATASETS = (
     "a folder, a csv, tsv, json, jsonl or parquet file and 'sample' work without it, and"
@@ -289,14 +288,8 @@ def dataset_errors(name: str | Path) -> Iterator[None]:
         if not isinstance(error, DatasetsError | ValueError | OSError):
             raise
         cause = error if isinstance(error, OSError) else error.__cause__
-        if isinstance(cause, OSError) and cause.errno in UNWRITABLE:
-            cache = str(datasets_config.HF_DATASETS_CACHE)
-            if str(cause.filename).startswith(cache):
-                raise SentimentError(
-                    f"The cache of data sets, {cache}, cannot be written ({cause.strerror}); name"
-                    " another folder with HF_DATASETS_CACHE.",
-                    exit_status=1,
-                ) from error
+        if unwritable := cache_error(cause):
+            raise unwritable from error
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
             raise
         if isinstance(cause, OSError) and cause.errno in FULL_DISK:
