@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 # What a terminal or an editor obeys instead of showing it: control characters (of escape sequences
 # too), line ends, marks that turn the direction of a line; and half characters without UTF-8.
@@ -27,8 +28,15 @@ def json_text(values: Any, *, ascii_only: bool = False) -> str:
 
 
 def without_password(text: str) -> str:
-    """A text in which no address carries a user and a password."""
-    return re.sub(r"(?<=://)[^/\s@]+@", "", text)
+    """A text in which no address carries a user and a password, whatever characters they have."""
+    return re.sub(r"(?<=://)(?:[^\s/@:]*:\S*|[^\s/]*)@", "", text)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return urlsplit(text).port != 0
+    except ValueError:
+        return False
 
 
 class SentimentError(Exception):
@@ -87,6 +95,10 @@ def message_and_status(error: BaseException) -> tuple[str, int]:
         # As where the package was installed without its requirements, to predict alone.
         package = _PACKAGES.get(error.name, error.name)
         message = f"This needs {package}, which is not installed: pip install {package}"
+        status = 2
+    elif isinstance(error, ValueError) and not _is_address(os.environ.get("HF_ENDPOINT", "")):
+        # The client's own message quotes what comes after the first colon: a part of a password.
+        message = "HF_ENDPOINT is no address: a / or @ in its password is written as %2F or %40"
         status = 2
     elif isinstance(error, OSError):
         place = f": {Path(error.filename).name}" if isinstance(error.filename, str) else ""
@@ -195,7 +207,7 @@ def _refusal(error: Exception) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
+    lines = without_password(str(error)).strip().splitlines()
     # An address may carry a signature.
     return (
         re.sub(r"\?[^\s'\")]+", "", lines[0])[:160].rstrip(".") if lines else type(error).__name__

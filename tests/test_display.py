@@ -9,7 +9,8 @@ import pytest
 
 from sentiment_hf import SentimentError, evaluate
 from sentiment_hf.checkpoint.figures import draw_confusion_matrix, draw_trajectory
-from sentiment_hf.errors import UNPRINTABLE, message_and_status, printable
+from sentiment_hf.data.loading import dataset_errors
+from sentiment_hf.errors import UNPRINTABLE, hub_errors, message_and_status, printable
 from sentiment_hf.reading.explanation import Explanation
 from sentiment_hf.reading.terminal import render_explanation, render_trajectory
 from sentiment_hf.reading.trajectory import Point
@@ -68,12 +69,46 @@ def test_what_is_read_between_the_layers_colours_words_but_sends_none():
     assert not UNPRINTABLE.search(shown.replace("\n", ""))
 
 
-@pytest.mark.parametrize("text", ["http://ann:secret@hub/x refused", "at https://secret@hub: no"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://ann:secret@hub/x refused",
+        "at https://secret@hub: no",
+        "http://ann:secret@secret@hub/x refused",
+        "http://secret@x.org:secret@hub/x refused",
+        "http://ann:secret/secret@hub/x refused",
+        "http://ann:1/secret:@secret@hub/x refused",
+        "http://ann:%secret%40#secret?@hub/x refused",
+    ],
+)
 def test_user_and_password_of_an_address_are_never_printed(text):
     for error in (SentimentError(text), ValueError(text)):
         message, _ = message_and_status(error)
         assert "secret" not in message
         assert "hub" in message
+
+
+def test_a_long_message_is_not_cut_in_the_middle_of_a_password():
+    for text in (f"{'x' * 140} http://ann:secret{'s' * 99}@hub/x", "at http://ann:secret?x@hub"):
+        with pytest.raises(SentimentError) as raised, hub_errors("a model", without_hub="no"):
+            raise ConnectionError(text)
+        assert "secret" not in str(raised.value)
+    text = f"{'x' * 180} http://ann:secret{'s' * 99}@hub/x"
+    with pytest.raises(SentimentError) as raised, dataset_errors("reviews"):
+        raise ValueError(text)
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("password", ["secret/x", "secret#", "x?secret", "secret[", "secret:/@%"])
+def test_no_part_of_a_password_is_printed_where_the_client_takes_it_for_a_port(
+    run_process, password
+):
+    environment = os.environ | {"HF_ENDPOINT": f"http://ann:{password}@127.0.0.1:9"}
+    result = run_process("predict", "good", "--model", "ann/model", env=environment)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert result.stderr.startswith("error: HF_ENDPOINT")
+    assert "secret" not in result.stderr
+    assert " x" not in result.stderr
 
 
 @pytest.mark.parametrize("label", ["$x", "$\\frac$", "a$b$c"])

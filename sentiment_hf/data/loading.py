@@ -54,7 +54,13 @@ from sentiment_hf.data.files import (
     texts_in_folders,
 )
 from sentiment_hf.data.tokenization import IDS_COLUMN
-from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, cache_error, hub_errors
+from sentiment_hf.errors import (
+    HUB_TIMEOUT_SECONDS,
+    SentimentError,
+    cache_error,
+    hub_errors,
+    without_password,
+)
 
 DEFAULT_DATASET = "stanfordnlp/imdb"
 SAMPLE_FOLDER = Path(__file__).parent.parent / "sample"
@@ -300,7 +306,7 @@ def dataset_errors(name: str | Path) -> Iterator[None]:
             raise SentimentError(
                 f"The files of the data set {name} have different columns; read them one at a time."
             ) from error
-        reason = str(error.__cause__ or error).strip().splitlines()
+        reason = without_password(str(error.__cause__ or error)).strip().splitlines()
         first_line = reason[0][:200] if reason else type(error).__name__
         raise SentimentError(f"The data set {name} could not be read: {first_line}") from error
 
