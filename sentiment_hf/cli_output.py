@@ -4,17 +4,25 @@ import logging
 import os
 import re
 import sys
+from contextlib import suppress
 from typing import Any
 
 import click
 
-from sentiment_hf.errors import SentimentError, json_text, message_and_status, printable
+from sentiment_hf.errors import (
+    SentimentError,
+    end_as_by_ctrl_c,
+    json_text,
+    message_and_status,
+    printable,
+)
 
 
 class CommandGroup(click.Group):
     """Ends every failure with one message and the right exit status."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
+        end_as_by_ctrl_c()
         try:
             sys.exit(super().main(*args, **{**kwargs, "standalone_mode": False}) or 0)
         except click.exceptions.NoArgsIsHelpError as error:
@@ -31,7 +39,8 @@ class CommandGroup(click.Group):
             self._fail(*message_and_status(error))
 
     def _fail(self, message: str, exit_status: int) -> None:
-        click.echo(f"error: {self.with_options(message)}", err=True)
+        with suppress(OSError):  # A terminal that was closed takes no message.
+            click.echo(f"error: {self.with_options(message)}", err=True)
         sys.exit(exit_status)
 
     def with_options(self, message: str) -> str:
@@ -79,4 +88,5 @@ class MessageHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm.auto import tqdm
 
-        tqdm.write(printable(self.group.with_options(self.format(record))), file=sys.stderr)
+        with suppress(OSError):  # A terminal that was closed.
+            tqdm.write(printable(self.group.with_options(self.format(record))), file=sys.stderr)

@@ -7,12 +7,12 @@ import re
 import signal
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, NamedTuple
 
 from sentiment_hf.arguments import check_whole
-from sentiment_hf.errors import SentimentError, json_text
+from sentiment_hf.errors import ENDING_SIGNALS, SentimentError, json_text
 from sentiment_hf.http_access import (
     MOST_BYTES,
     MOST_CHARACTERS,
@@ -53,7 +53,7 @@ def serve(
     *,
     backend: str = "auto",
 ) -> None:
-    """Answers with a MODEL until SIGTERM or Ctrl-C, then finishes the requests that it has.
+    """Answers with a MODEL until SIGTERM, SIGHUP or Ctrl-C, then finishes the requests that it has.
 
     Args:
         host: the address to listen at; this machine alone by default.
@@ -78,15 +78,19 @@ def serve(
 
 
 class _Server(uvicorn.Server):
-    """Ends with status 0 on SIGTERM; an ignored signal, as of a background job, stays ignored."""
+    """Ends with status 0 on SIGTERM and SIGHUP; what is ignored, as by a job in the background,
+    stays ignored."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
-        signals = signal.SIGINT, signal.SIGTERM
-        self._ignored = [one for one in signals if signal.getsignal(one) is signal.SIG_IGN]
+        handled = signal.SIGINT, *ENDING_SIGNALS
+        self._ignored = [one for one in handled if signal.getsignal(one) is signal.SIG_IGN]
+        with suppress(ValueError):  # Another thread than the first one cannot handle any.
+            for one in ENDING_SIGNALS:  # uvicorn does not know of SIGHUP.
+                signal.signal(one, self.handle_exit)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        if sig == signal.SIGTERM and sig not in self._ignored:
+        if sig in ENDING_SIGNALS and sig not in self._ignored:
             # uvicorn would raise the signal once more at the end, and the process die of it.
             self.should_exit = True
         elif sig not in self._ignored:

@@ -304,8 +304,12 @@ def ask(address: str) -> tuple[int, list]:
 
 @pytest.mark.parametrize(
     ("number", "status", "message"),
-    [(signal.SIGTERM, 0, ""), (signal.SIGINT, 130, "error: interrupted")],
-    ids=["SIGTERM", "Ctrl-C"],
+    [
+        (signal.SIGTERM, 0, ""),
+        (signal.SIGHUP, 0, ""),
+        (signal.SIGINT, 130, "error: interrupted"),
+    ],
+    ids=["SIGTERM", "SIGHUP", "Ctrl-C"],
 )
 def test_a_signal_ends_it_once_what_it_has_is_answered(start, number, status, message):
     process, address = start()
@@ -322,10 +326,11 @@ def test_a_signal_ends_it_once_what_it_has_is_answered(start, number, status, me
     idle.close()
 
 
-def test_a_signal_that_was_ignored_stays_ignored(start):
-    """As for a job in the background of a script, when Ctrl-C ends the script."""
-    process, address = start(preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
-    process.send_signal(signal.SIGINT)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_signal_that_was_ignored_stays_ignored(start, number):
+    """As for a job in the background of a script, when Ctrl-C ends the script; or after `nohup`."""
+    process, address = start(preexec_fn=lambda: signal.signal(number, signal.SIG_IGN))
+    process.send_signal(number)
     assert ask(address)[0] == 200
 
 

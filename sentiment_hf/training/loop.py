@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
 from sentiment_hf.data.batching import Batch, TrainingBatches
-from sentiment_hf.errors import SentimentError
+from sentiment_hf.errors import ENDING_SIGNALS, SentimentError
 from sentiment_hf.training.state import StateFolder, random_state, set_random_state
 
 SAVE_EVERY_SECONDS = 120.0
@@ -245,12 +245,6 @@ class Trainer:
             self.state.save(self)
 
 
-# Ctrl-C, the end of a machine that is only lent, and a terminal that is closed.
-SIGNALS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-]
-
-
 @contextmanager
 def _interrupted_between_steps() -> Iterator[Callable[[], bool]]:
     """Holds a signal to end back until a step is whole.
@@ -268,7 +262,7 @@ def _interrupted_between_steps() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         received.append(signum)
 
-    before = {one: signal.getsignal(one) for one in SIGNALS}
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, *ENDING_SIGNALS)}
     held = {k: v for k, v in before.items() if v not in (signal.SIG_IGN, None)}
     try:
         for one in held:
