@@ -53,12 +53,19 @@ def check_path(name: str, value: object) -> None:
     """Lets names of files and folders pass.
 
     Raises:
-        SentimentError: it is something else, or empty, which would mean the working directory.
+        SentimentError: it is something else, or no name that a file could have, such as an empty
+            one, which would mean the working directory.
     """
     if not isinstance(value, str | os.PathLike):
         raise SentimentError(f"`{name}` must be a path or a name, not a {type(value).__name__}.")
     if not str(value).strip():
         raise SentimentError(f"`{name}` is empty; it needs a name.")
+    try:
+        has_zero = b"\0" in os.fsencode(value)
+    except UnicodeEncodeError:
+        has_zero = True
+    if has_zero:
+        raise SentimentError(f"`{name}` {str(value)!r:.200} has a character that no name can have.")
 
 
 def listed_texts(texts: object, *, rows: bool = False) -> list[Any]:

@@ -110,6 +110,30 @@ def test_a_lone_surrogate_is_read_everywhere_as_the_pipeline_reads_it(pipe):
     assert pipe.explain(SURROGATE).probability == pytest.approx(score[0]["score"], abs=1e-5)
 
 
+def test_a_tokenizer_is_trained_on_lone_surrogates_as_it_reads_them():
+    found, read = (
+        train_tokenizer([f"{half} a {half}", "a", half] * 2).get_vocab()
+        for half in ("\ud800", "\ufffd")
+    )
+    assert found == read
+    assert "\ufffd" in found
+
+
+@pytest.mark.parametrize("name", ["half \ud800", "zero \0"])
+def test_a_name_that_no_file_can_have_is_refused_everywhere(pipe, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for argument, call in {
+        "folder": pipe.save_pretrained,
+        "model": SentimentPipeline.from_pretrained,
+        "cache_dir": lambda name: SentimentPipeline.from_pretrained("ann/model", cache_dir=name),
+        "output": lambda name: annotate("sample", name),
+        "model ": lambda name: evaluate("sample", name),
+    }.items():
+        with pytest.raises(SentimentError, match=rf"`{argument.strip()}` '.*no name can have"):
+            call(name)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("top_k", [-1, 1.5, "2", True])
 def test_top_k_is_a_number_of_labels(pipe, top_k):
     with pytest.raises(SentimentError, match="top_k"):

@@ -64,6 +64,8 @@ def find_checkpoint(
     if model is None or (model == REFERENCE_NAME and not Path(model).is_dir()):
         return REFERENCE_FOLDER
     check_path("model", model)
+    if cache_dir is not None:
+        check_path("cache_dir", cache_dir)
     folder = whole_folder(Path(model))
     if is_checkpoint(folder):
         return folder

@@ -85,7 +85,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = DEFAULT_VOCAB_SIZE) 
         show_progress=False,
     )
     try:
-        tokenizer.train_from_iterator(texts, trainer)
+        readable_texts = (readable(text) if isinstance(text, str) else text for text in texts)
+        tokenizer.train_from_iterator(readable_texts, trainer)
     except TypeError as error:
         raise SentimentError(
             "A tokenizer is trained on texts, and one of these is none."
