@@ -1,6 +1,7 @@
 """The web page (extra `demo`): a review, its verdict, and how the network comes to it."""
 
 import json
+import logging
 import os
 import re
 import time
@@ -11,13 +12,14 @@ import numpy as np
 
 from sentiment_hf.data.batching import cut
 from sentiment_hf.data.loading import SAMPLE_FOLDER
-from sentiment_hf.data.tokenization import UNK_ID
+from sentiment_hf.data.tokenization import UNK_ID, readable
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.http_access import (
     MOST_BYTES,
     MOST_CHARACTERS,
     THIS_MACHINE,
     AccessMiddleware,
+    FailureMiddleware,
     listen,
 )
 from sentiment_hf.pipeline import SentimentPipeline
@@ -27,12 +29,14 @@ from sentiment_hf.reading.html import STYLE_FILE, TextInspection, render_fragmen
 if TYPE_CHECKING:
     import gradio
 
+logger = logging.getLogger(__name__)
+
 APP_STYLE_FILE = Path(__file__).parent / "app.css"
 MOST_EXPLAINED_WORDS = 1000
 # All that the page and gradio's client send. Uploads and recordings are not in it.
 QUESTIONS = re.compile(r"/gradio_api/(?:queue/join|call/|run/|api/|cancel|reset)")
-# gradio would fetch an address of the web there for anyone who asks.
-FILES = re.compile(r"/gradio_api/(?:file|proxy)[=/]")
+# gradio would fetch an address of the web there, or keep a state, for anyone who asks.
+FILES = re.compile(r"/gradio_api/(?:(?:file|proxy)[=/]|deep_link)")
 EXAMPLE_CHARACTERS = range(200, 330)
 EXAMPLES_PER_LABEL = 2
 
@@ -80,17 +84,22 @@ def serve(app: "gradio.Blocks", host: str | None = None, port: int | None = None
     fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
     access = Middleware(AccessMiddleware, host=host, is_closed=_is_closed)
     limit = Middleware(RequestBodyLimitMiddleware, max_body_size=MOST_BYTES)
+    middleware = [access, limit, Middleware(FailureMiddleware)]
     try:
         _, address, _ = app.launch(
             server_name=f"[{host}]" if ":" in host and "[" not in host else host,
             server_port=port, prevent_thread_lock=True, quiet=True, share=False, ssr_mode=False,
             mcp_server=False, num_workers=0, run_history=False, footer_links=[], js=ON_LOAD,
-            theme=gr.themes.Default(primary_hue="slate", **fonts),
-            css_paths=[STYLE_FILE, APP_STYLE_FILE], app_kwargs={"middleware": [access, limit]},
+            theme=gr.themes.Default(primary_hue="slate", **fonts), enable_monitoring=False,
+            css_paths=[STYLE_FILE, APP_STYLE_FILE], app_kwargs={"middleware": middleware},
         )  # fmt: skip
     except OSError as error:
         taken = f"The port {port} is taken" if port else "All ports that gradio tries are taken"
         raise SentimentError(f"{taken}; choose another with `port`.", exit_status=1) from error
+    # gradio would tell a browser that pages of other ports may ask; they are refused.
+    page: Any = app.app
+    page.user_middleware = [one for one in page.user_middleware if "CORS" not in one.cls.__name__]
+    page.middleware_stack = page.build_middleware_stack()
     return address
 
 
@@ -131,6 +140,17 @@ def build_app(pipe: SentimentPipeline) -> "gradio.Blocks":
         for output in outputs:
             output.render()
         gr.on([button.click, review.submit], read, review, outputs, api_name="read")
+    process = app.process_api
+
+    async def process_quietly(*arguments: Any, **options: Any) -> dict[str, Any]:
+        try:
+            return await process(*arguments, **options)
+        except Exception as error:
+            # gradio would print a traceback of whatever is asked, which may quote the text.
+            logger.error("A question failed: %s.", type(error).__name__)
+            raise gr.Error("This is no question: send one text.", print_exception=False) from error
+
+    app.process_api = process_quietly  # type: ignore[method-assign]
     return app
 
 
@@ -149,6 +169,7 @@ def read_review(pipe: SentimentPipeline, text: str) -> tuple[dict[str, float] | 
     if len(text) > MOST_CHARACTERS:
         note = f"The text has {len(text):,} characters: the page reads up to {MOST_CHARACTERS:,}."
         return None, render_fragment(notes=[note])
+    text = readable(text)
     answers = pipe(text, top_k=None)
     ids = np.array(pipe.tokenizer.encode(text, add_special_tokens=False).ids or [UNK_ID])
     kept = cut(ids, pipe.config.max_length)

@@ -1,6 +1,7 @@
 """Where a page or a server listens, and which requests it refuses before it reads them."""
 
 import errno
+import logging
 import re
 import socket
 from collections.abc import Callable
@@ -13,6 +14,8 @@ THIS_MACHINE = "127.0.0.1"
 MOST_BYTES = 1_000_000
 MOST_CHARACTERS = 100_000
 LOOPBACK_NAMES = ("localhost", THIS_MACHINE, "[::1]")
+
+logger = logging.getLogger(__name__)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -90,8 +93,40 @@ class AccessMiddleware:
             return (
                 "This name is not answered here: ask localhost or 127.0.0.1, or start with --host."
             )
-        if origin is not None and origin.partition("://")[2].lower() != host.lower():
+        # Where no proxy stands before it, what came encrypted is the page of another server.
+        scheme, _, origin_host = (origin or f"http://{host}").lower().partition("://")
+        if origin_host != host.lower() or (self.is_alone and scheme != "http"):
             return "Requests of another page are refused."
         if self.is_closed and self.is_closed(scope.get("method", "GET"), scope["path"]):
             return "This is not offered here."
         return None
+
+
+class FailureMiddleware:
+    """What an ASGI application fails on becomes one sentence for who asks and one for the log."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        has_started = False
+
+        async def sending(message: Any) -> None:
+            nonlocal has_started
+            has_started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, sending)
+        except Exception as error:
+            if scope["type"] != "http":
+                raise
+            # The message may quote the request, which is written nowhere.
+            logger.error("A request failed: %s.", type(error).__name__)
+            if has_started:
+                await send({"type": "http.response.body"})
+                return
+            from starlette.responses import JSONResponse
+
+            refusal = {"error": "There is nothing that could answer this request."}
+            await JSONResponse(refusal, status_code=400)(scope, receive, send)

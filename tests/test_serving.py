@@ -195,6 +195,7 @@ def test_other_names_and_other_pages_are_refused(pipe, connect, path):
             {"Host": "evil.example:8000"},
             {"Origin": "http://evil.example"},
             {"Origin": "null"},
+            {"Host": "localhost", "Origin": "https://localhost"},
         ):
             response = client.post(path, json={"text": "a"}, headers=headers)
             assert response.status_code == 403
@@ -207,6 +208,8 @@ def test_any_name_is_answered_where_others_can_reach_it(pipe, connect):
     with connect(pipe, host="0.0.0.0") as client:
         named = {"Host": "models.example"}
         assert client.post("/predict", json={"text": "a"}, headers=named).status_code == 200
+        proxied = {**named, "Origin": "https://models.example"}
+        assert client.post("/predict", json={"text": "a"}, headers=proxied).status_code == 200
         foreign = {**named, "Origin": "http://evil.example"}
         assert client.post("/predict", json={"text": "a"}, headers=foreign).status_code == 403
 
