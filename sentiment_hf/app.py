@@ -150,7 +150,7 @@ def build_app(pipe: SentimentPipeline) -> "gradio.Blocks":
             logger.error("A question failed: %s.", type(error).__name__)
             raise gr.Error("This is no question: send one text.", print_exception=False) from error
 
-    app.process_api = process_quietly  # type: ignore[method-assign]
+    app.process_api = process_quietly
     return app
 
 
