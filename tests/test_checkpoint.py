@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from sentiment_hf import LSTMForSequenceClassification, SentimentError, SentimentPipeline
 from sentiment_hf.checkpoint.tokenizer_file import read_tokenizer
-from sentiment_hf.checkpoint.weights import weights_checksum
+from sentiment_hf.checkpoint.weights import weights_checksum, weights_named
 from sentiment_hf.data.tokenization import word_tokenizer
 from sentiment_hf.errors import UNPRINTABLE
 
@@ -472,6 +472,21 @@ def test_what_has_no_end_is_not_read(checkpoint, name, kind):
     os.mkfifo(path) if kind == "pipe" else path.symlink_to("/dev/zero")
     with little_memory_and_time(), pytest.raises(SentimentError, match=f"{name}.*no regular file"):
         SentimentPipeline.from_pretrained(checkpoint)
+
+
+def test_a_record_of_weights_that_have_no_end_is_not_waited_for(checkpoint):
+    (checkpoint / WEIGHTS).unlink()
+    os.mkfifo(checkpoint / WEIGHTS)
+    with little_memory_and_time():
+        assert weights_named(checkpoint) is None
+
+
+def test_a_large_header_is_not_read(checkpoint):
+    metadata = {str(number): "" for number in range(100_000)}
+    save_file(load_file(checkpoint / WEIGHTS), checkpoint / WEIGHTS, metadata)
+    with pytest.raises(SentimentError, match=f"{WEIGHTS}.*header"):
+        SentimentPipeline.from_pretrained(checkpoint)
+    assert weights_named(checkpoint) is None
 
 
 def test_a_checkpoint_of_an_earlier_version_still_loads(checkpoint):

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,10 +128,8 @@ def _without_head(tensors: dict[str, Any]) -> dict[str, Any]:
 
 def read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     """Reads exactly the tensors that are expected, as float32."""
-    if path.exists() and not path.is_file():
-        raise SentimentError(f"{path} is no regular file; it was not read.")
     try:
-        with safe_open(path, framework="np") as file:
+        with _opened(path) as file:
             found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
             _compare(path, expected, found)
             tensors = {name: file.get_tensor(name) for name in expected}
@@ -151,6 +151,19 @@ def read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, 
         if not np.isfinite(tensors[name]).all():
             raise SentimentError(f"{path}: {name} holds numbers that are not finite.")
     return tensors
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The tensors of a file, once it is a regular one whose header takes little memory."""
+    if path.exists() and not path.is_file():
+        raise SentimentError(f"{path} is no regular file; it was not read.")
+    with path.open("rb") as file:
+        header_bytes = int.from_bytes(file.read(8), "little")
+    if header_bytes > LARGEST_CONFIG_BYTES:
+        raise SentimentError(f"{path} is damaged: its header is too large; it was not read.")
+    with safe_open(path, framework="np") as tensors:
+        yield tensors
 
 
 def files_checksums(folder: Path) -> dict[str, str]:
@@ -224,9 +237,9 @@ def weights_named(folder: Path) -> str | None:
 
 def weights_header(folder: Path) -> dict[str, Any]:
     try:
-        with safe_open(folder / WEIGHTS_FILE, framework="np") as file:
+        with _opened(folder / WEIGHTS_FILE) as file:
             return _checksums(file.metadata())
-    except (SafetensorError, OSError):
+    except (SentimentError, SafetensorError, OSError):
         return {}
 
 
