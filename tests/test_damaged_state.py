@@ -46,6 +46,8 @@ DAMAGES = {
     "a step beyond the end": lambda f: newest(f, lambda p: p.update(step=10**6)),
     "a step that is no number": lambda f: newest(f, lambda p: p.update(step="soon")),
     "a history of nothing": lambda f: newest(f, lambda p: p.update(history=[{}])),
+    "a score of another digit": lambda f: newest(f, lambda p: p.update(scores=[0.99])),
+    "a sum that is no number": lambda f: newest(f, lambda p: p.update(loss_sum="x")),
     "an identity of nothing": lambda f: newest(f, lambda p: p.update(identity=None)),
     "a file that is not there": lambda f: tensors_of(f).unlink(),
     "a cut file": lambda f: tensors_of(f).write_bytes(tensors_of(f).read_bytes()[:999]),

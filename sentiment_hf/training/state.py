@@ -1,5 +1,7 @@
 """What a training needs to resume after it was cut off: safetensors and JSON, no pickle."""
 
+import hashlib
+import json
 import logging
 from collections import defaultdict
 from contextlib import suppress
@@ -30,12 +32,13 @@ STATE_FILES = tuple(
 )
 # What the trainer counts, beside its tensors.
 PROGRESS = ("step", "loss_sum", "words", "seconds", "history", "scores")
+OWN_CHECKSUM = "json_sha256"  # Of all else in the JSON file; earlier versions wrote none.
 
 
 class StateFolder:
     """A folder with the two newest states of a training.
 
-    A state is one safetensors file and a JSON file, which names it and its checksum: replacing
+    A state is one safetensors file and a JSON file, which names it and both checksums: replacing
     `state.json` is the one step that makes a new state count, so a cut leaves the old one or the
     new one. `previous.json` is the one before, for a disk that has lost the newest.
     """
@@ -68,8 +71,8 @@ class StateFolder:
             write_json(self.path / PREVIOUS, newest)
         write_tensors(self.path / name, tensors)
         named = {"tensors": name, "sha256": checksum, "identity": trainer.identity}
-        progress = {name: getattr(trainer, name) for name in PROGRESS}
-        write_json(self.path / NEWEST, {**named, **progress})
+        values = {**named, **{name: getattr(trainer, name) for name in PROGRESS}}
+        write_json(self.path / NEWEST, {**values, OWN_CHECKSUM: _values_checksum(values)})
         self._remove_all_but({name, NEWEST, PREVIOUS, self._read(PREVIOUS).get("tensors")})
 
     def _read(self, name: str) -> dict[str, Any]:
@@ -106,6 +109,8 @@ class StateFolder:
             tensors = load_file(self.path / Path(progress["tensors"]).name)
             if progress.get("sha256") not in (None, _checksum(tensors)):
                 raise ValueError("its tensors differ from their checksum")
+            if progress.pop(OWN_CHECKSUM, None) not in (None, _values_checksum(progress)):
+                raise ValueError(f"{name} differs from its checksum")
             if not differing:
                 _load_state(trainer, tensors, progress)
         except Exception as error:  # Whatever fails on what was written: it is damaged.
@@ -158,6 +163,11 @@ def _load_state(trainer: "Trainer", tensors: dict[str, Tensor], progress: dict[s
 
 def _checksum(tensors: dict[str, Tensor]) -> str:
     return weights_checksum({name: tensor.numpy() for name, tensor in tensors.items()})
+
+
+def _values_checksum(values: dict[str, Any]) -> str:
+    read = json.loads(json.dumps(values))  # Numbers as keys become text.
+    return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
