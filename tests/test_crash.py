@@ -2,10 +2,8 @@
 
 import os
 import re
-import signal
 import subprocess
 import sys
-import threading
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +17,6 @@ from sentiment_hf.checkpoint.folder import CARD_FILE, published
 from sentiment_hf.checkpoint.records import read_record
 from sentiment_hf.checkpoint.staging import locked
 from sentiment_hf.checkpoint.upload import push_folder
-from sentiment_hf.training import loop
 from sentiment_hf.training.output import OutputFolder
 
 TEXTS = ["a good film", "not a bad film", "cold zebra"]
@@ -255,122 +252,6 @@ def test_a_finished_training_whose_files_had_not_all_taken_their_places_is_finis
     assert OutputFolder(folder, resume=True, overwrite=False).is_finished()
     assert (folder / "training.json").exists()
     assert not (folder / ".sentiment-hf-1").exists()
-
-
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_a_signal_to_end_is_held_back_until_the_step_is_whole(name):
-    number = getattr(signal, name)
-    before = signal.getsignal(number)
-    with loop._interrupted_between_steps() as is_interrupted:
-        assert not is_interrupted()
-        signal.raise_signal(number)
-        assert is_interrupted()
-    assert signal.getsignal(number) == before
-
-
-def test_a_terminal_that_closes_during_a_save_does_not_cut_it_off():
-    with loop._interrupted_between_steps() as is_interrupted:
-        for name in ("SIGTERM", "SIGHUP", "SIGTERM"):
-            signal.raise_signal(getattr(signal, name))
-        assert is_interrupted()
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-
-
-@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])
-def test_a_signal_that_was_ignored_stays_ignored(name):
-    before = signal.signal(getattr(signal, name), signal.SIG_IGN)
-    try:
-        with loop._interrupted_between_steps() as is_interrupted:
-            signal.raise_signal(getattr(signal, name))
-            assert not is_interrupted()
-    finally:
-        signal.signal(getattr(signal, name), before)
-
-
-# A command that gets some signals when it asks the network for the n-th time.
-SIGNALLED = """
-import os, sys
-from sentiment_hf import SentimentPipeline
-numbers, left = eval(sys.argv.pop(1)), [eval(sys.argv.pop(1))]
-probabilities = SentimentPipeline.probabilities
-def ended(*arguments, **options):
-    left[0] -= 1
-    if left[0]:
-        return probabilities(*arguments, **options)
-    try:
-        os.kill(os.getpid(), numbers[0])
-    finally:
-        for number in numbers[1:]:
-            os.kill(os.getpid(), number)
-    return probabilities(*arguments, **options)
-SentimentPipeline.probabilities = ended
-from sentiment_hf.cli import main
-main()
-"""
-TERM, HANGUP = int(signal.SIGTERM), int(signal.SIGHUP)
-
-
-def signalled(numbers, count, *arguments, ignored=False):
-    def ignore():
-        for number in numbers if ignored else []:
-            signal.signal(number, signal.SIG_IGN)
-
-    command = [sys.executable, "-c", SIGNALLED, numbers, count, *arguments]
-    return subprocess.run(
-        [*map(str, command)], preexec_fn=ignore, capture_output=True, text=True, timeout=120,
-        check=False,
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize("numbers", [[TERM], [HANGUP, HANGUP, TERM]], ids=["SIGTERM", "SIGHUP"])
-@pytest.mark.parametrize("command", ["predict", "evaluate", "annotate"])
-def test_a_command_that_is_told_to_end_ends_as_by_ctrl_c(checkpoint, tmp_path, command, numbers):
-    own, out = tmp_path / "own.csv", tmp_path / "out"
-    own.write_text("text,label\n" + "a good film,pos\na bad film,neg\n" * 20)
-    arguments = {
-        "predict": ["a film"],
-        "evaluate": [own],
-        "annotate": [own, "--rows-per-shard", 10, "--output", out],
-    }[command]
-    arguments = [command, *arguments, "--model", checkpoint, "--backend", "torch"]
-    done = signalled(numbers, 2 if command == "annotate" else 1, *arguments)
-    assert done.returncode == 130, done.stderr
-    assert done.stderr.splitlines()[-1] == "error: interrupted"
-    assert "Traceback" not in done.stderr
-    shards = [len([*out.glob("data/*.parquet")])]
-    done = signalled(numbers, 1, *arguments, ignored=True)
-    assert done.returncode == 0, done.stderr
-    if command == "annotate":
-        assert "Resuming: 1 shards" in done.stderr
-        assert [*shards, len([*out.glob("data/*.parquet")])] == [1, 4]
-
-
-def test_a_terminal_that_is_closed_changes_no_status():
-    command = [sys.executable, "-m", "sentiment_hf.cli", "evaluate", "sample", "--max-samples", "5"]
-    for options, status in ((["--model", "/no/such"], 2), ([], 0)):
-        ours, theirs = os.openpty()
-        process = subprocess.Popen(
-            [*command, *options],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=theirs,
-            env=os.environ | {"HF_HUB_OFFLINE": "1"},
-        )  # fmt: skip
-        os.close(theirs)
-        os.close(ours)
-        assert process.wait(120) == status
-
-
-def test_a_training_in_a_thread_is_left_to_its_program():
-    found = []
-
-    def enter():
-        with loop._interrupted_between_steps() as is_interrupted:
-            found.append(is_interrupted())
-
-    thread = threading.Thread(target=enter)
-    thread.start()
-    thread.join()
-    assert found == [False]
 
 
 @pytest.mark.parametrize("repo_id", ["a/..", "a/../..", "../x"])
