@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 # One process for each core, each with one thread; a file's tests stay together.
-PYTEST = $(BIN)/pytest -n auto --dist loadfile
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
 .PHONY: demo test test-all test-avx2 lint clean
 
