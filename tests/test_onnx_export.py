@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx_checkpoints
 import pytest
 from onnx_checkpoints import CHANGES, TEXTS, opened, weights_of
@@ -30,6 +31,35 @@ def noted(path: Path, content: bytes) -> None:
     config = path.parent.parent / CONFIG_FILE
     values = json.loads(config.read_text())
     config.write_text(json.dumps({**values, "onnx_sha256": onnx_folder._sha256(content)}))
+
+
+def add_memory(graph) -> None:
+    """Gigabytes of zeros, which the answer does not even need."""
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array([2**33]), "many"))
+    graph.node.insert(0, onnx.helper.make_node("ConstantOfShape", ["many"], ["zeros"]))
+
+
+def pad_more(graph) -> None:
+    """The same nodes, but a text becomes thousands of millions of words long."""
+    for tensor in graph.initializer:
+        if tensor.dims == [4]:
+            tensor.raw_data = np.array([0, 0, 0, 2**33]).tobytes()
+
+
+def another_temperature(graph) -> None:
+    for tensor in graph.initializer:
+        if not tensor.dims and tensor.data_type == onnx.TensorProto.FLOAT:
+            tensor.raw_data = np.float32(-1).tobytes()
+
+
+def weights_from_a_file(graph) -> None:
+    tensor = next(tensor for tensor in graph.initializer if tensor.name == "linear.weight")
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../secret")
+
+
+STRANGE = [add_memory, pad_more, another_temperature, weights_from_a_file]
 
 
 class TestExport:
@@ -120,8 +150,8 @@ class TestExport:
             (lambda graph, other: graph.write_bytes(graph.read_bytes()[:-1]), "checksum"),
             (lambda graph, other: graph.write_bytes(b""), "checksum"),
             (lambda graph, other: graph.write_bytes(other), "checksum"),
-            (lambda graph, other: noted(graph, b"no graph"), "cannot be run"),
-            (noted, "not one of this checkpoint's"),
+            (lambda graph, other: noted(graph, b"no graph"), "not the graph"),
+            (noted, "not the graph"),
         ],
         ids=["none", "cut", "empty", "another's", "no graph", "of other labels"],
     )
@@ -131,6 +161,30 @@ class TestExport:
         with pytest.raises(SentimentError, match=said) as error:
             opened(exported)
         assert "\n" not in str(error.value)
+
+    @pytest.mark.parametrize("change", STRANGE)
+    def test_a_strangers_program_is_not_run(self, exported, change, monkeypatch):
+        path = exported / GRAPH_FILE
+        model = onnx.load(path)
+        change(model.graph)
+        noted(path, model.SerializeToString())
+        monkeypatch.setattr("onnxruntime.InferenceSession", None)
+        with pytest.raises(SentimentError, match="is not the graph that this version"):
+            opened(exported)
+
+    @pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+    def test_other_weights_of_the_same_graph_are_run_if_they_are_finite(
+        self, checkpoint, exported, dtype
+    ):
+        network = opened(checkpoint, "torch").network
+        config = network.config
+        weights = {name: 2 * values for name, values in weights_of(network).items()}
+        noted(exported / GRAPH_FILE, build_graph(config, weights, dtype))
+        assert opened(exported)("a good film") != opened(checkpoint)("a good film")
+        weights["linear.bias"][0] = np.nan
+        noted(exported / GRAPH_FILE, build_graph(config, weights, dtype))
+        with pytest.raises(SentimentError, match="not finite"):
+            opened(exported)
 
     @pytest.mark.parametrize("name", CHANGES)
     def test_another_configuration_or_tokenizer_is_not_taken_for_the_graphs(

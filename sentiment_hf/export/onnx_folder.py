@@ -13,6 +13,7 @@ from sentiment_hf.checkpoint.weights import check_files, files_checksums, read_w
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.export import onnx
 from sentiment_hf.export.folder import Source, free_folder, open_source, write_card
+from sentiment_hf.export.onnx_check import check_graph
 from sentiment_hf.model.config import LSTMConfig
 from sentiment_hf.version import __version__
 
@@ -102,6 +103,7 @@ def read_graph(folder: Path, config: LSTMConfig) -> bytes:
     if not isinstance(checksums, dict):
         raise SentimentError(f"{folder / CONFIG_FILE}: {CHECKSUMS_KEY} is no object of checksums.")
     check_files(folder, GRAPH_FILE, checksums, without=(CHECKSUM_KEY, CHECKSUMS_KEY))
+    check_graph(graph, config, path)
     return graph
 
 
