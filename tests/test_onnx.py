@@ -132,7 +132,8 @@ class TestBackend:
         assert opened(exported, "auto", device="cpu").backend == "onnx"
         uninstalled("onnx")
         assert opened(checkpoint, "auto").backend == "torch"
-        assert opened(exported, "auto").backend == "onnx"
+        with pytest.raises(SentimentError, match=r"pip install 'sentiment-hf\[onnx\]'"):
+            opened(exported, "auto")
 
     def test_the_commands_say_what_they_choose_by_themselves(self, run):
         for command in ("predict", "annotate", "evaluate"):
