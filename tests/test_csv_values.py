@@ -156,3 +156,21 @@ def test_a_csv_column_that_is_empty_throughout_is_rows_without_a_text(run, write
     assert isinstance(load_reviews(path)["train"].features, Features)
     result = run("train", path, "--output", tmp_path / "out")
     assert "No row of the data set own.csv has both a text and a label" in result.stderr
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("name", ["own.csv", "own.tsv", "own/train.csv"])
+def test_an_empty_line_of_a_single_column_is_a_row(write, name, streaming):
+    path = write(name, "text", "a film", "", " ", '""', "b film", "")
+    opened = open_dataset(str(path.parent if "/" in name else path), streaming=streaming)
+    assert [row["text"] for row in opened["train"]] == ["a film", None, " ", None, "b film", None]
+
+
+def test_a_single_column_of_numbers_may_have_empty_lines(write):
+    opened = open_dataset(str(write("own.csv", "id", "7", "", "8")))
+    assert opened["train"]["id"][:] == [7, None, 8]
+
+
+def test_an_empty_line_before_the_name_of_a_single_column_is_refused(write):
+    with pytest.raises(SentimentError, match=r"The first line of own\.csv is empty"):
+        load_reviews(write("own.csv", "", "text", "a film"))

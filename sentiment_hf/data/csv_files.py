@@ -55,7 +55,11 @@ def csv_options(paths: Iterable[str | Path], separator: str = ",") -> dict[str, 
         raise SentimentError(
             f"The files {', '.join(separators.values())} have different separators."
         )
-    return {"sep": next(iter(separators), separator), "features": _features(columns), **CELLS}
+    options = {"sep": next(iter(separators), separator), "features": _features(columns), **CELLS}
+    if columns and all(len(kinds) == 1 for kinds in columns):
+        # An empty line of a single column is an empty cell.
+        options["skip_blank_lines"] = False
+    return options
 
 
 def _features(files: Sequence[Mapping[str, Set[str]]]) -> Features | None:
@@ -137,12 +141,18 @@ def _check_rows(path: Path, file: Iterable[str], separator: str) -> dict[str, se
     suspects: list[tuple[int, list[str]]] = []
     number, lines = 1, [""]
     for number, lines, row in _rows(file, separator):
-        if not any(cell.strip() for cell in row) and len(row) < 2:
+        if not any(cell.strip() for cell in row) and len(row) < 2 and len(header) != 1:
             continue  # An empty line, which pandas passes over.
         if not header:
+            if number > 1 and len(row) == 1:
+                raise SentimentError(
+                    f"The first line of {path.name} is empty; take it out, so that the name of the"
+                    " column stands there."
+                )
             header = row
             values, kinds = [set() for _ in row], [set() for _ in row]
             continue
+        row = row or [""]
         if len(row) != len(header):
             fault = _quote_fault(lines, separator)
             if OPEN in fault or (fault and len(lines) > 1):
