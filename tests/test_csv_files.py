@@ -130,6 +130,74 @@ def test_a_quote_that_swallows_rows_is_noticed_wherever_the_labels_stand(run, wr
         assert "own.csv, line 5: a quote that is not closed" in result.stderr
 
 
+PLAIN = [f"film {word}" for word in "abcdef"]
+SWALLOWED_TEXTS = {
+    "many": ['"an open quote', *PLAIN[:3], 'a screen of 6"'],
+    "one, to the next quoted text": ['"an open quote', "a film", '"a film, good"'],
+    "to the end": ['"an open quote', "a film"],
+}
+
+
+@pytest.mark.parametrize("lines", SWALLOWED_TEXTS.values(), ids=SWALLOWED_TEXTS)
+@pytest.mark.parametrize("line_end", ["", "\r"])
+def test_a_quote_that_swallows_texts_of_a_single_column_is_noticed(
+    run, write, tmp_path, lines, line_end
+):
+    table = ["text", *PLAIN, *lines, *(() if len(lines) == 2 else PLAIN)]
+    path = write("own.csv", *(line + line_end for line in table))
+    result = run("annotate", path, "--output", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "own.csv, line 8: a quote that is not closed" in result.stderr
+
+
+QUOTED = [
+    ["It begins well,\nwith rain\nand roses\nand ends badly", "a film"],
+    ["Good\n\nThe second paragraph\n\nThe third", "a film"],
+    ['He said\n"good"\nand\nleft', "a film"],
+    ["Good\nbut long", "a film"],
+    ["Plot\n4\nActing\n3", "a film", "Plot\n3\nActing, 4\nIn all\n4"],
+]
+
+
+@pytest.mark.parametrize("texts", QUOTED)
+def test_texts_of_several_lines_in_a_single_column_are_read(tmp_path, texts):
+    with open(tmp_path / "own.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["text"], *([text] for text in texts)])
+    assert load_reviews(tmp_path / "own.csv")["train"]["text"][:] == texts
+
+
+@pytest.mark.parametrize("name", ["own.csv", "own.tsv", "own/train.csv"])
+def test_quotes_with_a_backslash_before_them_are_read(write, name):
+    texts = ['He said "bad", to me', '"Good"', "a film", "a \\ b", 'a screen of 6"']
+    table = [(text.replace("\\", "\\\\").replace('"', '\\"'), "pos") for text in texts]
+    separator = "\t" if name.endswith("tsv") else ","
+    lines = [f'"{text}"{separator}{label}' for text, label in [("text", "label"), *table]]
+    path = write(name, *lines)
+    reviews = load_reviews(path.parent if "/" in name else path)
+    assert rows_of(reviews) == [(text, "pos") for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("line", "lines", "advice"),
+    [
+        (3, ['"He said \\"bad\\" to me",neg', "C:\\new,pos"], """as with `sed 's/\\\\"/""/g'`"""),
+        (3, ['"well" it is,pos'], "double those within it"),
+        (4, ['"Good film",pos', 'bad,"neg"s'], "double those within it"),
+    ],
+)
+def test_quotes_that_would_be_garbled_are_refused_with_their_line(run, write, line, lines, advice):
+    result = run("evaluate", write("own.csv", "text,label", "a film,pos", *lines))
+    assert result.exit_code == 2
+    assert f"own.csv, line {line}: " in result.stderr
+    assert advice in result.stderr
+
+
+def test_a_backslash_where_no_quote_is_escaped_stays(write):
+    path = write("own.csv", "text,label", "C:\\new,pos", '"a \\ b",neg', 'the \\"best\\",pos')
+    texts = [text for text, _ in rows_of(load_reviews(path))]
+    assert texts == ["C:\\new", "a \\ b", 'the \\"best\\"']
+
+
 LONG_TEXTS = [
     "It begins well, with rain\nand ends, alas, badly",
     "A poem,\nof roses,\nof thorns,\nof rain",

@@ -10,7 +10,7 @@ import io
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TextIO
@@ -28,6 +28,8 @@ CELLS = {"keep_default_na": False, "na_values": [""]}
 LONGEST_LABEL, MOST_LABELS = 40, 50
 # What `csv` says of a quote that nothing closes.
 OPEN = "unexpected end of data"
+# In a single column, where no separator tells: so many lines of one text are more than a few.
+MANY_LINES = 4
 DECIMAL = re.compile(r"\d,\d")
 # Spellings that say no more than their value: "01" and "+1" do.
 WHOLE = re.compile(r" *(-?[1-9][0-9]{0,18}|0) *")
@@ -44,18 +46,22 @@ def csv_options(paths: Iterable[str | Path], separator: str = ",") -> dict[str, 
     Raises:
         SentimentError: the rows of a file do not fit its header, or its separator is not clear.
     """
-    separators, columns = {}, []
+    layouts, columns = {}, []
     for path in map(Path, paths):
         if path.is_file():
             stat = path.stat()
-            found, kinds = _checked(path, separator, stat.st_size, stat.st_mtime_ns)
-            separators[found] = path.name
+            found, escape, kinds = _checked(path, separator, stat.st_size, stat.st_mtime_ns)
+            layouts[found, escape] = path.name
             columns.append(kinds)
-    if len(separators) > 1:
+    if len(layouts) > 1:
         raise SentimentError(
-            f"The files {', '.join(separators.values())} have different separators."
+            f"The files {', '.join(layouts.values())} have different separators, or only some have"
+            " a backslash before the quotes in a text; read them one at a time."
         )
-    options = {"sep": next(iter(separators), separator), "features": _features(columns), **CELLS}
+    sep, escape = next(iter(layouts), (separator, None))
+    options = {"sep": sep, "features": _features(columns), **CELLS}
+    if escape:
+        options["escapechar"] = escape
     if columns and all(len(kinds) == 1 for kinds in columns):
         # An empty line of a single column is an empty cell.
         options["skip_blank_lines"] = False
@@ -91,13 +97,33 @@ def _kind(cell: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _checked(path: Path, expected: str, *version: int) -> tuple[str, dict[str, set[str]]]:
-    """The separator and the columns of a file whose rows fit its header."""
+def _checked(
+    path: Path, expected: str, *version: int
+) -> tuple[str, str | None, dict[str, set[str]]]:
+    """The separator, what escapes quotes, and the columns of a file whose rows fit its header."""
     check_text(path)
     with _open(path) as file:
         separator = _separator(path, file.readline(), expected)
-    with _open(path) as file:
-        return separator, _check_rows(path, file, separator)
+    try:
+        with _open(path) as file:
+            return separator, None, _check_rows(path, file, separator)
+    except SentimentError:
+        with _open(path) as file:
+            if not _escapes_quotes(file):
+                raise
+        with suppress(SentimentError), _open(path) as file:
+            return separator, "\\", _check_rows(path, file, separator, "\\")
+        raise
+
+
+def _escapes_quotes(file: Iterable[str]) -> bool:
+    """Whether backslashes stand before quotes, and before nothing but these and backslashes."""
+    found = False
+    for line in file:
+        found = found or '\\"' in line
+        if "\\" in re.sub(r'\\["\\]', "", line):
+            return False
+    return found
 
 
 @contextmanager
@@ -132,15 +158,17 @@ def _separator(path: Path, header: str, expected: str) -> str:
     return expected
 
 
-def _check_rows(path: Path, file: Iterable[str], separator: str) -> dict[str, set[str]]:
+def _check_rows(
+    path: Path, file: Iterable[str], separator: str, escape: str | None = None
+) -> dict[str, set[str]]:
     """The names of the columns and the kinds of their cells."""
     header: list[str] = []
     # The values of each column; None where they are too long or too many for labels.
     values: list[set[str] | None] = []
     kinds: list[set[str]] = []
     suspects: list[tuple[int, list[str]]] = []
-    number, lines = 1, [""]
-    for number, lines, row in _rows(file, separator):
+    of_many_lines = 0
+    for number, lines, row in _rows(path, file, separator, escape):
         if not any(cell.strip() for cell in row) and len(row) < 2 and len(header) != 1:
             continue  # An empty line, which pandas passes over.
         if not header:
@@ -152,11 +180,7 @@ def _check_rows(path: Path, file: Iterable[str], separator: str) -> dict[str, se
             header = row
             values, kinds = [set() for _ in row], [set() for _ in row]
             continue
-        row = row or [""]
         if len(row) != len(header):
-            fault = _quote_fault(lines, separator)
-            if OPEN in fault or (fault and len(lines) > 1):
-                raise _open_quote(path, number)
             raise SentimentError(
                 f"{path.name}, line {number}: the row has {len(row)} fields, but the header has"
                 f" {len(header)} ({', '.join(header):.80}); quote a text that holds"
@@ -170,21 +194,40 @@ def _check_rows(path: Path, file: Iterable[str], separator: str) -> dict[str, se
                 known.add(cell)
                 if len(cell) > LONGEST_LABEL or len(known) > MOST_LABELS:
                     values[column] = None
-        if len(lines) > 1 and len(header) > 1:
+        if len(lines) > 1:
+            of_many_lines += 1
             fits = [line.count(separator) == len(header) - 1 for line in lines]
             if all(fits) or sum(fits[1:-1]) > 1:
                 suspects.append((number, lines))
-    if OPEN in _quote_fault(lines, separator):
-        raise _open_quote(path, number)
+    if len(header) > 1:
+        _check_texts_of_many_lines(path, header, values, suspects, separator)
+    elif of_many_lines == sum(_could_be_rows(lines, separator) for _, lines in suspects) > 0:
+        raise _open_quote(path, suspects[0][0])
+    return dict(zip(_names(path, header), kinds, strict=True))
+
+
+def _check_texts_of_many_lines(
+    path: Path,
+    header: Sequence[str],
+    values: Sequence[set[str] | None],
+    suspects: Iterable[tuple[int, list[str]]],
+    separator: str,
+) -> None:
+    """Refuses a text whose lines look like rows, with labels that other rows have."""
     place, labels = _labels(header, values)
     for number, lines in suspects:
         cells = [line.rstrip("\r\n").split(separator) for line in lines]
         rows = [len(row) == len(header) and row[place].strip('"') in labels for row in cells]
         # A single line of prose may end in a number with a decimal comma.
         clear = not any(DECIMAL.search(line) for line in lines) or separator != ","
-        if sum(rows[1:-1]) > 1 or (all(rows) and (clear or _quote_fault(lines, separator))):
+        if sum(rows[1:-1]) > 1 or (all(rows) and clear):
             raise _open_quote(path, number)
-    return dict(zip(_names(path, header), kinds, strict=True))
+
+
+def _could_be_rows(lines: Sequence[str], separator: str) -> bool:
+    """Whether the lines of a text in a single column could as well be so many rows."""
+    bare = all(line.strip() and separator not in line for line in lines)
+    return len(lines) >= MANY_LINES and bare and sum(line.count('"') for line in lines) == 2
 
 
 def _names(path: Path, header: Sequence[str]) -> list[str]:
@@ -201,7 +244,9 @@ def _names(path: Path, header: Sequence[str]) -> list[str]:
     return list(pd.read_csv(io.StringIO(line.getvalue()), nrows=0).columns)
 
 
-def _rows(file: Iterable[str], separator: str) -> Iterator[tuple[int, list[str], list[str]]]:
+def _rows(
+    path: Path, file: Iterable[str], separator: str, escape: str | None
+) -> Iterator[tuple[int, list[str], list[str]]]:
     """The number of each row's first line, its lines, and its fields."""
     lines: list[str] = []
 
@@ -211,19 +256,27 @@ def _rows(file: Iterable[str], separator: str) -> Iterator[tuple[int, list[str],
             yield line
 
     number = 1
-    for row in csv.reader(noted(), delimiter=separator):
-        yield number, list(lines), row
-        number += len(lines)
-        lines.clear()
-
-
-def _quote_fault(lines: Sequence[str], separator: str) -> str:
-    """What is wrong with the quotes of a row, in the words of `csv`."""
     try:
-        list(csv.reader(lines, delimiter=separator, strict=True))
+        for row in csv.reader(noted(), delimiter=separator, escapechar=escape, strict=True):
+            yield number, list(lines), row or [""]
+            number += len(lines)
+            lines.clear()
     except csv.Error as error:
-        return str(error)
-    return ""
+        raise _quote_fault(path, number, lines, str(error)) from error
+
+
+def _quote_fault(path: Path, number: int, lines: Sequence[str], fault: str) -> SentimentError:
+    if any('\\"' in line for line in lines):
+        return SentimentError(
+            f"{path.name}, line {number}: quotes within a text have a backslash before them; double"
+            """ them instead, as with `sed 's/\\\\"/""/g'`."""
+        )
+    if OPEN in fault or len(lines) > 1:
+        return _open_quote(path, number)
+    return SentimentError(
+        f"{path.name}, line {number}: a text that begins with a quote goes on after the next one;"
+        ' put quotes around the text and double those within it, as in `"""Good"" it is"`.'
+    )
 
 
 def _labels(header: Sequence[str], values: Sequence[set[str] | None]) -> tuple[int, set[str]]:
