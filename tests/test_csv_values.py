@@ -1,12 +1,15 @@
 """A csv file says what stands in it: spelling, numbers, names of columns, first and last lines."""
 
+import csv
 import gzip
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from datasets import Dataset, Features, Value
 from written_files import rows_of
 
 from sentiment_hf import SentimentError, load_reviews
+from sentiment_hf.data.csv_files import _checked, csv_options
 from sentiment_hf.data.loading import open_dataset
 
 
@@ -24,6 +27,8 @@ SPELLED = {
     "floats": (["1.0", "2.0", "1.0"], ["1", "2", "1"]),
     "blanks before numbers": ([" 1", "0", "1"], ["1", "0", "1"]),
     "truth": (["True", "False", "True"], ["True", "False", "True"]),
+    "truth in capitals": (["TRUE", "FALSE", ""], ["TRUE", "FALSE", None]),
+    "truth in all spellings": (["True", "TRUE", "true"], ["True", "TRUE", "true"]),
 }
 
 
@@ -174,3 +179,23 @@ def test_a_single_column_of_numbers_may_have_empty_lines(write):
 def test_an_empty_line_before_the_name_of_a_single_column_is_refused(write):
     with pytest.raises(SentimentError, match=r"The first line of own\.csv is empty"):
         load_reviews(write("own.csv", "", "text", "a film"))
+
+
+def test_truth_in_capitals_can_be_named_in_a_label_map(write):
+    path = write("own.csv", "text,label", "a,TRUE", "b,FALSE")
+    assert labels_of(load_reviews(path, label_map={"TRUE": "pos", "FALSE": "neg"})) == [
+        "pos",
+        "neg",
+    ]
+
+
+def test_threads_read_long_cells_and_leave_the_limit_of_csv_as_it_was(write):
+    long = "a good film " * 20_000
+    paths = [write(f"{number}.csv", "text,label", f"{long},pos") for number in range(8)]
+    limit = csv.field_size_limit()
+    for _ in range(3):
+        _checked.cache_clear()
+        with ThreadPoolExecutor(8) as threads:
+            found = list(threads.map(lambda path: csv_options([path])["sep"], paths))
+        assert found == [","] * 8
+        assert csv.field_size_limit() == limit

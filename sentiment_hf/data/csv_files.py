@@ -9,6 +9,7 @@ import csv
 import io
 import re
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -34,7 +35,8 @@ DECIMAL = re.compile(r"\d,\d")
 # Spellings that say no more than their value: "01" and "+1" do.
 WHOLE = re.compile(r" *(-?[1-9][0-9]{0,18}|0) *")
 NUMBER = re.compile(r" *-?((0|[1-9][0-9]*)?\.[0-9]+([eE][+-][0-9]+)?|[1-9][eE][+-][0-9]+) *")
-TRUTHS = {"True", "False", "TRUE", "FALSE", "true", "false"}
+
+_LIMIT = threading.Lock()
 
 
 def csv_options(paths: Iterable[str | Path], separator: str = ",") -> dict[str, Any]:
@@ -82,7 +84,7 @@ def _type(kinds: Set[str]) -> str:
         return "int64"
     if kinds & {"int64", "float64"} and kinds <= {"int64", "float64", "empty"}:
         return "float64"
-    return "bool" if kinds == {"bool"} else "string"
+    return "string"
 
 
 def _kind(cell: str) -> str:
@@ -91,9 +93,7 @@ def _kind(cell: str) -> str:
     if WHOLE.fullmatch(cell) and abs(int(cell)) < 2**63:
         # Beside an empty cell pandas reads floats, which do not hold all numbers beyond.
         return "int64" if abs(int(cell)) <= 2**53 else "large"
-    if NUMBER.fullmatch(cell):
-        return "float64"
-    return "bool" if cell in TRUTHS else "string"
+    return "float64" if NUMBER.fullmatch(cell) else "string"
 
 
 @lru_cache(maxsize=64)
@@ -128,12 +128,14 @@ def _escapes_quotes(file: Iterable[str]) -> bool:
 
 @contextmanager
 def _open(path: Path) -> Iterator[TextIO]:
-    limit = csv.field_size_limit(sys.maxsize)
-    try:
-        with open_file(path, "rt", encoding="utf-8-sig", newline="") as file:
-            yield file
-    finally:
-        csv.field_size_limit(limit)
+    # The limit is one for all threads: another one would give it back too early, or keep ours.
+    with _LIMIT:
+        limit = csv.field_size_limit(sys.maxsize)
+        try:
+            with open_file(path, "rt", encoding="utf-8-sig", newline="") as file:
+                yield file
+        finally:
+            csv.field_size_limit(limit)
 
 
 def _fields(line: str, separator: str) -> list[str]:
