@@ -5,7 +5,7 @@ import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, Value, concatenate_datasets
 
-from sentiment_hf import load_reviews, make_loader, train_tokenizer
+from sentiment_hf import SentimentError, load_reviews, make_loader, train_tokenizer
 from sentiment_hf.data.batching import (
     SHORTEST_CROP,
     EncodedRows,
@@ -278,3 +278,23 @@ def test_the_loader_gives_soft_labels_as_they_are():
     x, y = next(iter(loader))
     assert x.tolist() == [[0, 3, 2], [0, 0, 2]] or x.tolist() == [[0, 2, 3], [0, 0, 3]]
     assert y.tolist() == [0.25, 0.75]
+
+
+def test_the_loader_leaves_out_rows_without_a_text_or_a_label(write, caplog):
+    path = write("gap.csv", "text,label", "a b,pos", "b,", ",neg", "b a,neg")
+    split = load_reviews(path)["train"]
+    x, y = next(iter(make_loader(split, train_tokenizer(["a b"] * 2), shuffle=False)))
+    assert (len(x), y.tolist()) == (2, [1, 0])
+    assert "Left out 1 of 4 rows without a text." in caplog.text
+    assert "Left out 1 of 3 rows without a label." in caplog.text
+    plain = Dataset.from_dict({"text": ["a", "b"], "label": [None, 1]})
+    for rows in (plain, plain.with_format("torch")):
+        _, y = next(iter(make_loader(rows, train_tokenizer(["a b"] * 2))))
+        assert y.tolist() == [1]
+
+
+@pytest.mark.parametrize("labels", [["neg", "pos"], [None, None], [-1, 1], [[0, 1], [1, 0]]])
+def test_the_loader_refuses_labels_that_are_no_class_ids(labels):
+    split = Dataset.from_dict({"text": ["a", "b"], "label": labels})
+    with pytest.raises(SentimentError, match="as `load_reviews` gives them"):
+        make_loader(split, train_tokenizer(["a b"] * 2))

@@ -277,7 +277,8 @@ def make_loader(
     """The article's loader: `x, y = next(iter(make_loader(...)))`.
 
     Args:
-        split: with the columns `text` and `label`, as `load_reviews` gives it.
+        split: with the columns `text` and `label`, as `load_reviews` gives it. Rows that lack one
+            of the two are left out, with a count.
 
     Returns:
         A loader of `x` `(batch, max_length)`, word ids aligned to the right, and `y` `(batch,)`,
@@ -287,9 +288,11 @@ def make_loader(
         SentimentError: the split is none or has no labels, or a size is none.
     """
     import torch
-    from datasets import Dataset
+    from datasets import ClassLabel, Dataset, Value
     from tokenizers import Tokenizer
     from torch.utils.data import DataLoader
+
+    from sentiment_hf.data.splits import labelled_rows
 
     check_kind("split", split, Dataset, "one split of what `load_reviews` gives, a `Dataset`")
     check_kind("tokenizer", tokenizer, Tokenizer, "a `tokenizers.Tokenizer`")
@@ -297,6 +300,16 @@ def make_loader(
     check_whole("max_length", max_length)
     if "label" not in split.features:
         raise SentimentError("The loader needs labels: the split has no column 'label'.")
+    kind, split = split.features["label"], split.with_format(None)
+    plain = kind.dtype if isinstance(kind, Value) else "none"
+    # -1 is no label among class ids, and a label like others in a column of plain integers.
+    odd = "int" in plain and any(label is not None and label < 0 for label in split["label"])
+    if odd or not (isinstance(kind, ClassLabel) or "int" in plain or "float" in plain):
+        raise SentimentError(
+            "The loader needs class ids or soft labels in the column 'label', as `load_reviews`"
+            " gives them."
+        )
+    split = labelled_rows(split)
     rows = EncodedRows.from_split(split, tokenizer, num_labels=None)
     labels = np.asarray(split["label"])
 
