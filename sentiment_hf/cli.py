@@ -245,12 +245,12 @@ def evaluate(dataset: str, quiet: bool, as_json: bool, **options: Any) -> None:
 @backend_option
 @compute_options
 def predict(texts: tuple[str, ...], top_k: int, quiet: bool, as_json: bool, **options: Any) -> None:
-    """Label each TEXT, or each line of stdin."""
+    """Label each TEXT, or each line of stdin (also with -)."""
     from sentiment_hf.pipeline import SentimentPipeline
 
     batch_size = options.pop("batch_size")
     pipe = SentimentPipeline.from_pretrained(**options)
-    for some in [list(texts)] if texts else waiting_lines():
+    for some in waiting_lines() if texts in ((), ("-",)) else [list(texts)]:
         answers = pipe(some, top_k=top_k, batch_size=batch_size)
         for text, labels in zip(some, answers, strict=True):
             for answer in labels:

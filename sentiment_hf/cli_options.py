@@ -2,11 +2,14 @@
 
 import logging
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+
+from sentiment_hf.errors import SentimentError
 
 DEFAULT_DATASET = "stanfordnlp/imdb"
 LABEL_MAP = "A=B,..."
@@ -38,6 +41,21 @@ def _decoded(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
+def _no_files(
+    context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Refuses names of files where texts are meant: the words of the name would be labelled."""
+    if texts and all(map(os.path.isfile, texts)):
+        rows = {
+            "predict": "label its rows with `sentiment-hf annotate {0} --output FOLDER`, or its"
+            " lines with `sentiment-hf predict < {0}`",
+            "inspect": "read its rows with `sentiment-hf inspect --dataset {0}`",
+        }
+        advice = rows[str(context.command.name)].format(shlex.quote(texts[0]))
+        raise SentimentError(f"{texts[0]!r} is a file, not a text; {advice}.")
+    return texts
+
+
 def hide_progress_bars() -> None:
     """Those of the libraries; read when these are imported, which prediction never does."""
     os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
@@ -63,7 +81,9 @@ def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 dataset_argument = click.argument("dataset", default=DEFAULT_DATASET)
-texts_argument = click.argument("texts", nargs=-1, metavar="[TEXT]...", type=_decoded)
+texts_argument = click.argument(
+    "texts", nargs=-1, metavar="[TEXT]...", type=_decoded, callback=_no_files
+)
 model_option = click.option(
     "--model",
     metavar="MODEL",

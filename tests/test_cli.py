@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 
@@ -71,6 +72,28 @@ def test_lines_of_stdin_are_texts_whatever_their_ends_and_characters(run, pipe):
     objects = run(*PREDICT, "--json", stdin=stdin).stdout.splitlines()
     assert [json.loads(line)["text"] for line in objects] == texts
     assert run(*PREDICT, stdin=b"").output == ""
+
+
+@pytest.mark.parametrize("names", [["my reviews.csv"], ["lines.txt", "my reviews.csv"]])
+def test_a_file_where_a_text_is_meant_is_refused_with_how_to_read_it(run, here, names):
+    for name in names:
+        (here / name).write_text("text,label\na film,pos\n")
+    quoted = shlex.quote(names[0])
+    for command, advice in (
+        (PREDICT, f"annotate {quoted} --output FOLDER`, or its lines with `sentiment-hf predict <"),
+        (["inspect", *PREDICT[1:]], f"sentiment-hf inspect --dataset {quoted}`"),
+    ):
+        result = run(*command, *names)
+        assert result.exit_code == 2
+        assert result.stdout == ""
+        assert f"error: {names[0]!r} is a file, not a text; " in result.stderr
+        assert advice in result.stderr
+    assert run(*PREDICT, *names, "a film").exit_code == 0
+
+
+def test_a_dash_stands_for_standard_input(run, pipe):
+    assert run(*PREDICT, "-", stdin="good film\n").stdout == answer_of(pipe, "good film") + "\n"
+    assert run(*PREDICT, "-", "-", stdin="bad").stdout == (answer_of(pipe, "-") + "\n") * 2
 
 
 def test_bytes_that_are_no_text_are_read_as_unknown_in_an_argument_too(run, pipe):
