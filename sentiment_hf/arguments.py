@@ -85,7 +85,13 @@ def listed_texts(texts: object, *, rows: bool = False) -> list[Any]:
         return [texts]
     refuse_no_texts(texts)
     assert isinstance(texts, Iterable)
-    listed = list(texts)
+    if hasattr(texts, "to_pylist"):  # Of Arrow.
+        listed = texts.to_pylist()
+    elif hasattr(texts, "isna"):  # pandas has several kinds of nothing.
+        gone = zip(texts, texts.isna(), strict=True)
+        listed = [None if is_gone else text for text, is_gone in gone]
+    else:
+        listed = list(texts)
     for number, text in enumerate(listed):
         if not (isinstance(text, str) or (rows and text is None)):
             kind = type(text).__name__
@@ -97,17 +103,26 @@ def refuse_no_texts(texts: object) -> None:
     """Refuses what would be iterated into something else than texts.
 
     Raises:
-        SentimentError: a table, a dictionary, a set, bytes, or nothing that can be iterated.
+        SentimentError: a table, one of its rows, a dictionary, a set, bytes, or nothing that can be
+            iterated.
     """
     # A DataFrame, an Arrow table and a `Dataset` are iterated over their columns or rows.
     is_table = hasattr(texts, "columns") or hasattr(texts, "column_names")
     other = isinstance(texts, Mapping | Set | bytes | bytearray) or not isinstance(texts, Iterable)
     # An array without a dimension is one value.
-    if is_table or other or getattr(texts, "shape", None) == ():
+    if is_table or other or _is_row(texts) or getattr(texts, "shape", None) == ():
         raise SentimentError(
             f"A text or a list of texts is needed, not a {type(texts).__name__}; of a table, give"
-            " the column."
+            " the column, and of one of its rows the text."
         )
+
+
+def _is_row(texts: object) -> bool:
+    """Whether this is one row of a table: its fields have names, and its number is its own."""
+    if hasattr(texts, "iloc"):
+        numbered = texts.name is not None and not isinstance(texts.name, str)  # type: ignore[attr-defined]
+        return numbered and all(isinstance(name, str) for name in texts.index)  # type: ignore[attr-defined]
+    return hasattr(texts, "_fields")
 
 
 def one_text(text: object) -> str:
