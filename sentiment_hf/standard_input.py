@@ -1,6 +1,7 @@
 """Standard input: its encoding, and its lines when they come."""
 
 import codecs
+import io
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -28,21 +29,32 @@ def waiting_lines() -> Iterator[list[str]]:
 
 
 def _lines(pipe: Any) -> Iterator[list[str]]:
-    decoder, rest, start, count = None, "", b"", 0
+    decoder, start, count = None, b"", 0
+    # What has come of a line that has no end yet.
+    parts: list[str] = []
     while piece := pipe.read1(BYTES_AT_ONCE):
         if decoder is None:
             start += piece
             if len(start) < 4 and b"\n" not in start:
                 continue  # The first bytes tell the encoding.
-            piece, decoder = start, codecs.getincrementaldecoder(_encoding(start))()
-        *lines, rest = (rest + _decoded(decoder, piece, count)).split("\n")
-        count += len(lines)
-        if lines:
-            yield [line.rstrip("\r") for line in lines]
+            piece, decoder = start, _decoder(start)
+        first, *others = _decoded(decoder, piece, count).split("\n")
+        parts.append(first)
+        if others:
+            *lines, rest = ["".join(parts), *others]
+            parts, count = [rest], count + len(lines)
+            yield lines
     if decoder is None:
-        piece, decoder = start, codecs.getincrementaldecoder(_encoding(start))()
-    if rest := rest + _decoded(decoder, piece, count, final=True):
-        yield [rest.rstrip("\r")]
+        piece, decoder = start, _decoder(start)
+    *lines, rest = ("".join(parts) + _decoded(decoder, piece, count, final=True)).split("\n")
+    if lines := [*lines, *([rest] if rest else [])]:
+        yield lines
+
+
+def _decoder(start: bytes) -> codecs.IncrementalDecoder:
+    """Decodes, and makes one of all ends of lines."""
+    decoder = codecs.getincrementaldecoder(_encoding(start))()
+    return io.IncrementalNewlineDecoder(decoder, translate=True)
 
 
 def _decoded(decoder: codecs.IncrementalDecoder, piece: bytes, lines: int, **options: bool) -> str:
@@ -63,6 +75,11 @@ def _encoding(start: bytes) -> str:
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     if start[:1] == b"\0" or start[1:2] == b"\0":
-        width = "32" if start[:2] == b"\0\0" or start[2:4] == b"\0\0" else "16"
-        return f"utf-{width}-be" if start[:1] == b"\0" else f"utf-{width}-le"
+        big = start[:1] == b"\0"
+        if start[:2] == b"\0\0" or start[2:4] == b"\0\0":
+            return "utf-32-be" if big else "utf-32-le"
+        # In text with a zero of its own, the first end of a line is one byte, not two.
+        end = start.find(b"\n")
+        if end < 0 or (end % 2 == big and start[end ^ 1 : (end ^ 1) + 1] in (b"\0", b"")):
+            return "utf-16-be" if big else "utf-16-le"
     return "utf-8-sig"
