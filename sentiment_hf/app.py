@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 APP_STYLE_FILE = Path(__file__).parent / "app.css"
 MOST_EXPLAINED_WORDS = 1000
+LARGEST_PORT = 65535
 # All that the page and gradio's client send. Uploads and recordings are not in it.
 QUESTIONS = re.compile(r"/gradio_api/(?:queue/join|call/|run/|api/|cancel|reset)")
 # gradio would fetch an address of the web there, or keep a state, for anyone who asks.
@@ -207,8 +208,13 @@ def _notes(ids: np.ndarray, kept: np.ndarray) -> list[str]:
 
 
 def _import_gradio() -> Any:
-    # Read when gradio is imported.
+    # Both are read when gradio is imported.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    port = os.environ.get("GRADIO_SERVER_PORT", "7860")
+    if not (port.isdecimal() and 0 < int(port) <= LARGEST_PORT):
+        raise SentimentError(
+            f"GRADIO_SERVER_PORT is {port!r:.60}; it needs a number from 1 to {LARGEST_PORT}."
+        )
     try:
         import gradio
     except ImportError as error:

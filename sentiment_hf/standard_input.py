@@ -51,13 +51,15 @@ def _lines(pipe: Any) -> Iterator[list[str]]:
         yield lines
 
 
-def _decoder(start: bytes) -> codecs.IncrementalDecoder:
+def _decoder(start: bytes) -> io.IncrementalNewlineDecoder:
     """Decodes, and makes one of all ends of lines."""
     decoder = codecs.getincrementaldecoder(_encoding(start))()
     return io.IncrementalNewlineDecoder(decoder, translate=True)
 
 
-def _decoded(decoder: codecs.IncrementalDecoder, piece: bytes, lines: int, **options: bool) -> str:
+def _decoded(
+    decoder: io.IncrementalNewlineDecoder, piece: bytes, lines: int, **options: bool
+) -> str:
     try:
         return decoder.decode(piece, **options)
     except UnicodeDecodeError as error:

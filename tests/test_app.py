@@ -378,6 +378,14 @@ def test_gradios_variables_are_obeyed(checkpoint, free_port):
         process.communicate()
 
 
+@pytest.mark.parametrize("port", ["abc", "", "0", "65536"])
+def test_a_port_of_gradios_that_is_none_is_named(run, checkpoint, monkeypatch, port):
+    monkeypatch.setenv("GRADIO_SERVER_PORT", port)
+    result = run("demo", "--model", checkpoint)
+    assert result.exit_code == 2
+    assert f"GRADIO_SERVER_PORT is {port!r}; it needs a number" in result.stderr
+
+
 def test_a_host_that_is_not_here_is_named(run, checkpoint):
     for host in ("203.0.113.1", "no..host"):
         result = run("demo", "--model", checkpoint, "--host", host)

@@ -39,6 +39,23 @@ def test_a_csv_row_that_does_not_fit_the_header_is_refused_with_its_line(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("lines", "advice"),
+    [
+        (["a film,pos", "good;pos"], "it fits with semicolons instead of commas"),
+        (["a film,pos", "# a comment"], "take out a line that is no row, such as a comment"),
+        (["a film,pos", "\x1a"], "take out a line that is no row"),
+        (["a film,pos", "good, warm,pos"], "quote a text that holds commas"),
+    ],
+)
+def test_the_advice_is_about_the_row_that_does_not_fit(run, write, lines, advice):
+    result = run("evaluate", write("own.csv", "text,label", *lines))
+    assert result.exit_code == 2
+    assert "own.csv, line 3: the row has" in result.stderr
+    assert advice in result.stderr
+    assert result.stderr.count("quote a text") == advice.count("quote a text")
+
+
 def test_empty_lines_and_lines_within_quotes_are_no_fault_of_a_csv_file(write):
     poem = "Rose, oh rose,\nred, very red,\nthorn, thorn,\nend"
     rows = [(poem, "pos"), ('a "good", film', "pos"), ("bad", "neg"), ("", "neg")]

@@ -37,6 +37,31 @@ def test_a_file_in_another_encoding_is_refused_with_how_to_convert_it(
         assert f"line {content.count(chr(10)) or 1}" in result.stderr
 
 
+OTHERS = {
+    "gzip": (
+        gzip.compress(b"text,label\na,pos\n", mtime=0),
+        "compressed by gzip: give its name the ending .gz",
+    ),
+    "xlsx": (
+        b"PK\x03\x04\x14\0\x06\0\x08\0\0\0!\0\xbe",
+        "a spreadsheet (xlsx): unpack it, or save",
+    ),
+    "xls": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a spreadsheet (xls): save the sheet as csv"),
+    "parquet": (b"PAR1\x15\x04\x15", "a parquet file: give its name the ending .parquet"),
+}
+
+
+@pytest.mark.parametrize(("content", "kind"), OTHERS.values(), ids=OTHERS)
+@pytest.mark.parametrize("name", ["own.csv", "own.jsonl"])
+def test_a_file_that_is_no_text_is_called_what_it_is(run, write, tmp_path, name, content, kind):
+    path = write(name)
+    path.write_bytes(content)
+    result = run("annotate", path, "--output", tmp_path / "out")
+    assert result.exit_code == 2
+    assert kind in result.stderr
+    assert "iconv" not in result.stderr
+
+
 def test_a_byte_order_mark_is_no_word_of_a_text(tmp_path):
     for label in ("neg", "pos"):
         (tmp_path / label).mkdir()

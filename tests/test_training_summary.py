@@ -3,8 +3,11 @@
 import json
 
 import written_files
+from datasets import ClassLabel, Dataset, Features, Value
 
 from sentiment_hf import train
+from sentiment_hf.data.columns import Columns
+from sentiment_hf.training.summary import summarize
 
 own_csv = written_files.own_csv
 
@@ -60,3 +63,17 @@ def test_nothing_odd_is_said_of_clean_rows(run, own_csv, tmp_path):
     data = json.loads((tmp_path / "out" / "training.json").read_text())["data"]
     assert (data["oddities"], data["left_out"]) == ([], {})
     assert "'neg' (" in result.stderr
+
+
+def test_labels_that_differ_by_characters_that_are_not_seen_are_odd():
+    features = Features(
+        {
+            "text": Value("string"),
+            "label": ClassLabel(names=["pos", "\ufeffpos", "p\u200bos", "neg"]),
+        }
+    )
+    rows = Dataset.from_dict({"text": ["a", "b", "c", "d"], "label": [0, 1, 2, 3]}, features)
+    names = dict(enumerate(features["label"].names))
+    (oddity,) = summarize(rows, rows, names, Columns("text", "label"), {})["oddities"]
+    assert r"'pos', '\ufeffpos', 'p\u200bos' differ only by" in oddity
+    assert "characters that are not seen" in oddity

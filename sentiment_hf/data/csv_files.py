@@ -183,10 +183,10 @@ def _check_rows(
             values, kinds = [set() for _ in row], [set() for _ in row]
             continue
         if len(row) != len(header):
+            advice = _advice(lines, row, header, separator)
             raise SentimentError(
                 f"{path.name}, line {number}: the row has {len(row)} fields, but the header has"
-                f" {len(header)} ({', '.join(header):.80}); quote a text that holds"
-                f" {SEPARATORS.get(separator, repr(separator))}."
+                f" {len(header)} ({', '.join(header):.80}); {advice}."
             )
         for column, cell in enumerate(row):
             if "string" not in kinds[column]:
@@ -206,6 +206,19 @@ def _check_rows(
     elif of_many_lines == sum(_could_be_rows(lines, separator) for _, lines in suspects) > 0:
         raise _open_quote(path, suspects[0][0])
     return dict(zip(_names(path, header), kinds, strict=True))
+
+
+def _advice(lines: Sequence[str], row: Sequence[str], header: Sequence[str], separator: str) -> str:
+    """What to do about a row that does not fit the header."""
+    for other, name in SEPARATORS.items():
+        if other != separator and len(_fields("".join(lines), other)) == len(header):
+            own = SEPARATORS.get(separator, repr(separator))
+            return f"it fits with {name} instead of {own}: save the whole file with one separator"
+    if len(row) > len(header):
+        return f"quote a text that holds {SEPARATORS.get(separator, repr(separator))}"
+    return (
+        "take out a line that is no row, such as a comment, else write the fields that are missing"
+    )
 
 
 def _check_texts_of_many_lines(

@@ -12,6 +12,17 @@ from sentiment_hf.errors import SentimentError
 BYTES_AT_ONCE = 2**16
 CONVERT = "convert it, as with `iconv -f {} -t UTF-8`"
 
+# How files begin that are called like text and are something else.
+MAGIC = {
+    b"\x1f\x8b": "compressed by gzip: give its name the ending .gz",
+    b"BZh91AY&SY": "compressed by bzip2: give its name the ending .bz2",
+    b"\xfd7zXZ\0": "compressed by xz: give its name the ending .xz",
+    b"\x28\xb5\x2f\xfd": "compressed by zstandard: give its name the ending .zst",
+    b"PK\x03\x04": "a zip archive or a spreadsheet (xlsx): unpack it, or save the sheet as csv",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet (xls): save the sheet as csv",
+    b"PAR1\x15": "a parquet file: give its name the ending .parquet",
+}
+
 
 def open_file(path: Path, mode: str = "rb", **options: Any) -> Any:
     """Opens a file, unpacked; `fsspec.open` would split its path at `::`."""
@@ -50,6 +61,9 @@ def _decoded(path: Path) -> Iterator[str]:
     line, start = 1, True
     try:
         for piece in _unpacked(path):
+            kind = next((MAGIC[m] for m in MAGIC if piece.startswith(m)), "") if start else ""
+            if kind:
+                raise SentimentError(f"The file {path} is no text but {kind}.")
             # Without a mark, the zeros of its first letters tell UTF-16, which may be valid UTF-8.
             if start and (b"\0" in piece[:4] or piece[:2] in (b"\xff\xfe", b"\xfe\xff")):
                 encoding = "UTF-32" if b"\0\0" in piece[:4] else "UTF-16"

@@ -53,6 +53,8 @@ def _alike(names: list[str]) -> list[str]:
     groups: dict[str, list[str]] = defaultdict(list)
     for name in names:
         plain = unicodedata.normalize("NFKC", name).casefold()
+        # Such as a zero-width space, or a byte-order mark.
+        plain = "".join(one for one in plain if unicodedata.category(one) != "Cf")
         groups[" ".join(plain.split())].append(name)
     sentences = []
     for group in groups.values():
@@ -60,9 +62,9 @@ def _alike(names: list[str]) -> list[str]:
         pairs = {name: shortest for name in group if name != shortest}
         if pairs:
             sentences.append(
-                f"The labels {', '.join(map(repr, group))} differ only by case or blanks, or by how"
-                " a letter is encoded; if they mean the same, say so with `label_map`"
-                f" {label_map_argument(pairs)}."
+                f"The labels {', '.join(map(repr, group))} differ only by case or blanks, by"
+                " characters that are not seen, or by how a letter is encoded; if they mean the"
+                f" same, say so with `label_map` {label_map_argument(pairs)}."
             )
     return sentences
 
