@@ -56,6 +56,12 @@ def test_the_advice_is_about_the_row_that_does_not_fit(run, write, lines, advice
     assert result.stderr.count("quote a text") == advice.count("quote a text")
 
 
+def test_a_text_with_a_comma_in_a_single_column_is_to_be_quoted(run, write):
+    result = run("evaluate", write("own.csv", "text", "a film", "good, warm"))
+    assert "line 3: the row has 2 fields" in result.stderr
+    assert "quote a text that holds commas" in result.stderr
+
+
 def test_empty_lines_and_lines_within_quotes_are_no_fault_of_a_csv_file(write):
     poem = "Rose, oh rose,\nred, very red,\nthorn, thorn,\nend"
     rows = [(poem, "pos"), ('a "good", film', "pos"), ("bad", "neg"), ("", "neg")]

@@ -210,15 +210,14 @@ def _check_rows(
 
 def _advice(lines: Sequence[str], row: Sequence[str], header: Sequence[str], separator: str) -> str:
     """What to do about a row that does not fit the header."""
+    own = SEPARATORS.get(separator, repr(separator))
     for other, name in SEPARATORS.items():
-        if other != separator and len(_fields("".join(lines), other)) == len(header):
-            own = SEPARATORS.get(separator, repr(separator))
+        fields = next(csv.reader(lines, delimiter=other), [])
+        if len(fields) == len(header) > 1:
             return f"it fits with {name} instead of {own}: save the whole file with one separator"
     if len(row) > len(header):
-        return f"quote a text that holds {SEPARATORS.get(separator, repr(separator))}"
-    return (
-        "take out a line that is no row, such as a comment, else write the fields that are missing"
-    )
+        return f"quote a text that holds {own}"
+    return "take out a line that is no row, such as a comment, else write the missing fields"
 
 
 def _check_texts_of_many_lines(
