@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -199,3 +200,10 @@ def test_threads_read_long_cells_and_leave_the_limit_of_csv_as_it_was(write):
             found = list(threads.map(lambda path: csv_options([path])["sep"], paths))
         assert found == [","] * 8
         assert csv.field_size_limit() == limit
+
+
+def test_a_file_that_takes_the_size_and_time_of_another_is_checked_anew(write):
+    for line, kind in (("7,1", "int64"), ("x,1", "string")):
+        path = write("own.csv", "text,label", line)
+        os.utime(path, (1e9, 1e9))
+        assert csv_options([path])["features"]["text"] == Value(kind)

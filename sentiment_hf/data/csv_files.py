@@ -52,7 +52,8 @@ def csv_options(paths: Iterable[str | Path], separator: str = ",") -> dict[str, 
     for path in map(Path, paths):
         if path.is_file():
             stat = path.stat()
-            found, escape, kinds = _checked(path, separator, stat.st_size, stat.st_mtime_ns)
+            version = stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+            found, escape, kinds = _checked(path, separator, *version)
             layouts[found, escape] = path.name
             columns.append(kinds)
     if len(layouts) > 1:
