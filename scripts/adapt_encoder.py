@@ -21,7 +21,7 @@ from transformers import (
     Trainer,
 )
 
-from sentiment_hf.data.columns import parse_label_map
+from sentiment_hf.data.label_map import parse_label_map
 from sentiment_hf.errors import run_script
 from sentiment_hf.training.rows import read_training_rows
 

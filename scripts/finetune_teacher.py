@@ -27,7 +27,7 @@ from transformers import (
 )
 
 from sentiment_hf.checkpoint.folder import CONFIG_FILE
-from sentiment_hf.data.columns import parse_label_map
+from sentiment_hf.data.label_map import parse_label_map
 from sentiment_hf.data.loading import DatasetSource
 from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, hub_errors, run_script
 from sentiment_hf.model.device import pick_device, pick_training_dtype

@@ -18,7 +18,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 def label_map(text: str) -> dict[str, str]:
-    from sentiment_hf.data.columns import parse_label_map
+    from sentiment_hf.data.label_map import parse_label_map
 
     return parse_label_map(text)
 

@@ -10,7 +10,8 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
 from sentiment_hf import SentimentError, evaluate, load_reviews
-from sentiment_hf.data.columns import label_map_argument, match_labels, parse_label_map
+from sentiment_hf.data.columns import match_labels
+from sentiment_hf.data.label_map import label_map_argument, parse_label_map
 from sentiment_hf.data.splits import labelled_rows, rows_with_text
 
 NAN = float("nan")

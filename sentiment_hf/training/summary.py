@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from sentiment_hf.data.columns import Columns, label_map_argument
+from sentiment_hf.data.columns import Columns
+from sentiment_hf.data.label_map import label_map_argument
 from sentiment_hf.data.splits import is_labelled
 
 # More empty texts than this, or as many rows with the same text, are worth a word.
