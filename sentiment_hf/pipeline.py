@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from sentiment_hf.arguments import check_whole, listed_texts, one_text
+from sentiment_hf.arguments import check_kind, check_whole, listed_texts, one_text
 from sentiment_hf.backend import pick_backend
 from sentiment_hf.checkpoint.card import write_card
 from sentiment_hf.checkpoint.download import find_checkpoint
@@ -89,13 +89,9 @@ class SentimentPipeline(PushToHubMixin):
             SentimentError: a file is missing, damaged, or does not fit the others.
         """
         folder = find_checkpoint(
-            model,
-            revision=revision,
-            token=token,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-            force_download=force_download,
-        )
+            model, revision=revision, token=token, cache_dir=cache_dir,
+            local_files_only=local_files_only, force_download=force_download,
+        )  # fmt: skip
         config = read_config(folder)
         tokenizer = read_tokenizer(folder, config)
         if pick_backend(backend, folder, device, dtype) == "onnx":
@@ -154,33 +150,46 @@ class SentimentPipeline(PushToHubMixin):
             return next(answers)
         return [answer[0] for answer in answers] if top_k is _NOT_GIVEN else list(answers)
 
-    def annotate(self, batch: Mapping[str, Sequence], text_column: str = "text") -> dict[str, list]:
+    def annotate(self, batch: Any, text_column: str = "text") -> Any:
         """For `dataset.map(pipe.annotate, batched=True)`: the answer beside each row.
 
         The cache of `datasets` knows the answers by the content of the checkpoint; `num_proc` and
         `fn_kwargs={"text_column": ...}` work as they do with any function.
 
         Returns:
-            `predicted_label` (a name) and `predicted_score`; None for a text that is None.
+            `predicted_label` (a name) and `predicted_score`, None for a text that is None; where
+            the batch is a table of pandas or Arrow, the table with the two as its last columns.
 
         Raises:
             SentimentError: there is no such column, or one of the two is there already.
         """
-        if not hasattr(batch, "keys"):
+        is_arrow, is_pandas = hasattr(batch, "append_column"), hasattr(batch, "assign")
+        if not (hasattr(batch, "keys") or is_arrow):
             raise SentimentError(
                 f"`batch` must be the columns of some rows, not a {type(batch).__name__}: use it"
                 " with `dataset.map(pipe.annotate, batched=True)`."
             )
-        refuse_answers(batch.keys())
-        if text_column not in batch:
+        check_kind("text_column", text_column, str, "a name (in `map` no with_indices, with_rank)")
+        columns = batch.column_names if is_arrow else list(batch.keys())
+        refuse_answers(columns)
+        if text_column not in columns:
             raise SentimentError(
-                f"There is no column {text_column!r}, but {', '.join(map(str, batch))}; name it"
+                f"There is no column {text_column!r}, but {', '.join(map(str, columns))}; name it"
                 ' with fn_kwargs={"text_column": ...}.'
             )
-        ids, scores = self.best(batch[text_column])
+        texts = batch[text_column]
+        if is_pandas:  # Where a text is null, pandas has NaN.
+            texts = texts.astype(object).where(texts.notna(), None)
+        ids, scores = self.best(texts.to_pylist() if is_arrow else texts)
         names = self.config.label_names
         labels = [None if i is None else names[i] for i in ids]
-        return {LABEL_COLUMN: labels, SCORE_COLUMN: scores}
+        answers = {LABEL_COLUMN: labels, SCORE_COLUMN: scores}
+        # Of a table `map` keeps what comes back alone.
+        if is_arrow:
+            for name, values in answers.items():
+                batch = batch.append_column(name, [values])
+            return batch
+        return batch.assign(**answers) if is_pandas else answers
 
     def best(
         self, texts: Sequence[str | None], *, batch_size: int | None = None

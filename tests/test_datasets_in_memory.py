@@ -36,6 +36,39 @@ def test_columns_and_labels_of_a_dataset_in_memory_are_found_by_name(tmp_path):
     assert rows.column_names == ["id", "review", "sentiment"], "the caller's own stays as it is"
 
 
+FORMATS = {
+    "torch": {"type": "torch"},
+    "numpy": {"type": "numpy"},
+    "pandas": {"type": "pandas"},
+    "arrow": {"type": "arrow"},
+    "some columns": {"type": None, "columns": ["id"]},
+}
+
+
+@pytest.mark.parametrize("saved", [False, True])
+@pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
+def test_rows_are_read_alike_in_whatever_format_they_come(form, saved, checkpoint, tmp_path):
+    columns = {"text": ["good", None, "bad", "film"], "label": [1, 0, 0, 1], "id": [1, 2, 3, 4]}
+    plain = Dataset.from_dict(columns)
+    rows = source = plain.with_format(**form)
+    if saved:
+        source = tmp_path / "rows"
+        rows.save_to_disk(source)
+    assert load_reviews(source)["train"].to_dict() == load_reviews(plain)["train"].to_dict()
+    found = evaluate(source, checkpoint, split="train", label_map={"0": "neg", "1": "pos"})
+    assert found["n"] == 3
+    assert rows.format["columns"] == form.get("columns", list(columns)), "the caller's own stays"
+
+
+def test_a_format_changes_nothing_that_is_trained(tmp_path):
+    rows = split("film", 80)
+    for number, source in enumerate((rows, rows.with_format("torch"))):
+        train(source, tmp_path / f"{number}", **SMALL)
+    one, other = (json.loads((tmp_path / f"{i}/training.json").read_text()) for i in range(2))
+    assert one["history"][0]["train_loss"] == other["history"][0]["train_loss"]
+    assert load_reviews(rows)["train"]._fingerprint == load_reviews(rows)["train"]._fingerprint
+
+
 def test_pretraining_takes_a_dataset_in_memory(tmp_path):
     both = DatasetDict(train=split("film", 80), test=split("shown", 9))
     folder = pretrain(both, tmp_path / "out", epochs=1, show_progress=False)

@@ -45,6 +45,27 @@ def test_a_missing_column_names_the_way(rows, checkpoint):
         split.map(pipe.annotate, batched=True)
 
 
+@pytest.mark.parametrize("kind", ["torch", "numpy", "pandas", "arrow"])
+def test_rows_in_any_format_keep_their_columns_and_nulls(rows, checkpoint, kind):
+    pipe = SentimentPipeline.from_pretrained(checkpoint)
+    plain = Dataset.from_parquet(str(rows / "train.parquet")).remove_columns("stars")
+    options = {"batched": True, "batch_size": 16, "fn_kwargs": {"text_column": "body"}}
+    found = plain.with_format(kind).map(pipe.annotate, **options).with_format(None)
+    expected = plain.map(pipe.annotate, **options)
+    assert None in expected["predicted_label"]
+    assert found.to_dict() == expected.to_dict()
+    with pytest.raises(SentimentError, match="'predicted_label' already"):
+        found.with_format(kind).map(pipe.annotate, **options)
+
+
+@pytest.mark.parametrize("more", ["with_indices", "with_rank"])
+def test_what_map_hands_over_beside_the_rows_is_refused(rows, checkpoint, more):
+    pipe = SentimentPipeline.from_pretrained(checkpoint)
+    split = Dataset.from_parquet(str(rows / "train.parquet"))
+    with pytest.raises(SentimentError, match="no with_indices, with_rank"):
+        split.map(pipe.annotate, batched=True, **{more: True})
+
+
 SCRIPT = """
 import sys
 from datasets import Dataset

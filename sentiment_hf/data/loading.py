@@ -205,7 +205,9 @@ def open_dataset(
         _refuse_option("config", config, "a data set in memory")
         if not dataset:
             raise SentimentError("The data set has no rows.")
-        return DatasetDict(dataset if isinstance(dataset, DatasetDict) else {"train": dataset})
+        return _unformatted(
+            dataset if isinstance(dataset, DatasetDict) else DatasetDict(train=dataset)
+        )
     if not isinstance(dataset, str | os.PathLike):
         raise SentimentError(
             "A data set is a name, a path, a `Dataset` or a `DatasetDict`, not a"
@@ -229,7 +231,9 @@ def open_dataset(
                 _refuse_option("config", config, name)
                 check_saved(path)
                 loaded = load_from_disk(plain_path(path))
-                return loaded if isinstance(loaded, DatasetDict) else DatasetDict(train=loaded)
+                return _unformatted(
+                    loaded if isinstance(loaded, DatasetDict) else DatasetDict(train=loaded)
+                )
             if texts := texts_in_folders(path):
                 _refuse_option("config", config, name)
                 streams = {split: rows.to_iterable_dataset() for split, rows in texts.items()}
@@ -243,6 +247,19 @@ def open_dataset(
             raise SentimentError(f"The data set {name!r} does not exist: no such file or folder.")
         _ask_hub_for(name, revision)
         return _load({"path": name, "revision": revision}, None, config, streaming=streaming)
+
+
+def _unformatted(splits: DatasetDict) -> DatasetDict:
+    """The splits as plain values: a tensor is equal to no label, and a table is no dictionary."""
+    return DatasetDict(
+        {
+            name: rows
+            # A format that is taken off changes the fingerprint, even where there was none.
+            if rows.format["type"] is None and rows.format["columns"] == rows.column_names
+            else rows.with_format(None)
+            for name, rows in splits.items()
+        }
+    )
 
 
 def _load(
