@@ -19,7 +19,8 @@ from sentiment_hf.checkpoint.download import (
 from sentiment_hf.checkpoint.staging import locked
 from sentiment_hf.data.columns import TEXT_NAMES, find_text_column, plain_name
 from sentiment_hf.data.files import check_split_names
-from sentiment_hf.data.loading import DatasetSource, dataset_errors, dataset_name, open_splits
+from sentiment_hf.data.loading import DatasetSource, dataset_name, open_splits
+from sentiment_hf.data.loading_errors import dataset_errors
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.pipeline import LABEL_COLUMN, SCORE_COLUMN, SentimentPipeline, refuse_answers
 from sentiment_hf.version import __version__

@@ -1,6 +1,8 @@
 """Opening data sets, finding their columns, choosing rows."""
 
 import json
+import os
+import shutil
 import socket
 import time
 
@@ -63,6 +65,30 @@ def test_a_file_or_saved_split_is_the_split_train(tmp_path, name, write):
         reviews = load_reviews(dataset)
         assert list(reviews) == ["train"]
         assert rows_of(reviews["train"]) == ROWS
+
+
+OTHER_LABELS = {"text": TEXTS, "label": ["neg", "pos", "neg"]}
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "parquet"])
+@pytest.mark.parametrize("in_folder", [False, True])
+def test_a_file_put_in_the_place_of_one_with_its_time_is_read(tmp_path, form, in_folder):
+    (tmp_path / "own").mkdir()
+    path = tmp_path / "own" / f"train.{form}"
+    read, prints = [], []
+    for rows in (Dataset.from_dict(COLUMNS), Dataset.from_dict(OTHER_LABELS), None):
+        # The third time the second file is copied, which is no other file.
+        if rows is not None:
+            getattr(rows, f"to_{form}")(path)
+        else:
+            shutil.copyfile(path, tmp_path / "copy")
+            (tmp_path / "copy").replace(path)
+        os.utime(path, (1_577_836_800,) * 2)
+        split = load_reviews(path.parent if in_folder else path)["train"]
+        read.append([label for _, label in rows_of(split)])
+        prints.append(split._fingerprint)
+    assert read == [["pos", "neg", "pos"], *[["neg", "pos", "neg"]] * 2]
+    assert prints[0] != prints[1] == prints[2], "a training that was cut off goes on with a copy"
 
 
 def test_a_folder_of_files_has_the_splits_that_their_names_tell(tmp_path):

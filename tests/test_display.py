@@ -9,7 +9,7 @@ import pytest
 
 from sentiment_hf import SentimentError, evaluate
 from sentiment_hf.checkpoint.figures import draw_confusion_matrix, draw_trajectory
-from sentiment_hf.data.loading import dataset_errors
+from sentiment_hf.data.loading_errors import dataset_errors
 from sentiment_hf.errors import UNPRINTABLE, hub_errors, message_and_status, printable
 from sentiment_hf.reading.explanation import Explanation
 from sentiment_hf.reading.terminal import render_explanation, render_trajectory

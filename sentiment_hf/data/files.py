@@ -8,19 +8,19 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import yaml
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, config
+from datasets import config
 from datasets.data_files import DataFilesList, get_data_patterns, sanitize_patterns
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard, DatasetCardData
 
-from sentiment_hf.data.columns import NO_LABEL
 from sentiment_hf.data.csv_files import csv_options
-from sentiment_hf.data.text_files import check_text, text_of
+from sentiment_hf.data.text_files import check_text
 from sentiment_hf.errors import SentimentError
 
 FILE_BUILDERS = {
@@ -40,8 +40,6 @@ SPLIT_NAME = re.compile(
     r"(?<![A-Za-z])(train|training|test|testing|eval|evaluation|dev|val|valid|validation)(?![A-Za-z])"
 )
 COMPRESSIONS = ".gz", ".bz2", ".xz", ".zst"
-# The folder of texts without labels in IMDB's original layout, and its name on the Hub.
-UNLABELLED_FOLDER, UNLABELLED_SPLIT = "unsup", "unsupervised"
 
 
 def ending(path: Path) -> str:
@@ -105,6 +103,26 @@ def folder_arguments(path: Path, config: str | None) -> dict[str, Any]:
         rows = [glob.escape(file) for file in found if ending(Path(file)) in FILE_BUILDERS]
         files[split] = rows or whole
     return {"path": plain_path(path), "data_files": files}
+
+
+def cache_options(files: Iterable[str | Path]) -> dict[str, Any]:
+    """The description by which `datasets` finds local files in its cache: what stands in them.
+
+    Their paths and times of change, which it looks at, stay the same where `cp -p`, `rsync -a` or
+    an archive puts another file in the place of one.
+    """
+    digests = []
+    for file in map(Path, files):
+        stat = file.stat()
+        version = stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+        digests.append(_digest(file, *version))
+    return {"description": hashlib.sha256("".join(digests).encode()).hexdigest()}
+
+
+@lru_cache(maxsize=4096)
+def _digest(path: Path, *version: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def json_options(files: Iterable[str | Path]) -> dict[str, Any]:
@@ -273,47 +291,3 @@ def plain_path(path: Path) -> str:
     with suppress(FileExistsError):
         link.symlink_to(whole)
     return str(link)
-
-
-def texts_in_folders(path: Path) -> DatasetDict | None:
-    """Reads one text a file, with its folder as the label: `train/pos/0_9.txt`, as IMDB came.
-
-    Returns:
-        The splits; None where the folder holds something else.
-
-    Raises:
-        SentimentError: a file is not in UTF-8.
-    """
-    if any(ending(file) in FILE_BUILDERS for file in path.iterdir()):
-        return None
-    splits = {folder.name: files for folder in _folders(path) if (files := _text_files(folder))}
-    own = _text_files(path)
-    if not splits and len(own) > 1:
-        splits = {"train": own}
-    labels = sorted({label for files in splits.values() for label in files} - {UNLABELLED_FOLDER})
-    if len(labels) < 2:
-        return None
-    features = Features({"text": Value("string"), "label": ClassLabel(names=labels)})
-    ids = {label: number for number, label in enumerate(labels)}
-    opened: dict[str, dict[str, list[Any]]] = {}
-    for split, classes in splits.items():
-        for label, texts in classes.items():
-            name = UNLABELLED_SPLIT if label == UNLABELLED_FOLDER else split
-            rows = opened.setdefault(name, {"text": [], "label": []})
-            rows["text"] += [text_of(file) for file in texts]
-            rows["label"] += [ids.get(label, NO_LABEL)] * len(texts)
-    return DatasetDict({name: Dataset.from_dict(rows, features) for name, rows in opened.items()})
-
-
-def _folders(path: Path) -> list[Path]:
-    return sorted(one for one in path.iterdir() if one.is_dir() and not one.name.startswith("."))
-
-
-def _text_files(path: Path) -> dict[str, list[Path]]:
-    """The texts in each folder of a folder, in the order of their numbers: neighbours stay so."""
-    found = {folder.name: list(folder.glob("*.txt")) for folder in _folders(path)}
-    return {name: sorted(files, key=_by_numbers) for name, files in found.items() if files}
-
-
-def _by_numbers(path: Path) -> list[tuple[int, str]]:
-    return [(int(part or 0), rest) for part, rest in re.findall(r"(\d*)(\D+)", path.name)]

@@ -4,14 +4,9 @@ Everything is opened through `datasets`. Local things are looked for first and w
 the network.
 """
 
-import errno
-import gzip
 import logging
-import lzma
 import os
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -28,7 +23,6 @@ from datasets import (
     load_from_disk,
 )
 from datasets import config as datasets_config
-from datasets.exceptions import DatasetGenerationCastError, DatasetsError
 from datasets.packaged_modules.csv.csv import CsvConfig
 from datasets.packaged_modules.json.json import JsonConfig
 
@@ -43,6 +37,7 @@ from sentiment_hf.data.columns import (
 from sentiment_hf.data.csv_files import csv_options
 from sentiment_hf.data.files import (
     FILE_BUILDERS,
+    cache_options,
     check_all_read,
     check_files,
     check_saved,
@@ -51,25 +46,14 @@ from sentiment_hf.data.files import (
     folder_arguments,
     json_options,
     plain_path,
-    texts_in_folders,
 )
+from sentiment_hf.data.loading_errors import OFFLINE_DATASETS, dataset_errors
+from sentiment_hf.data.text_folders import texts_in_folders
 from sentiment_hf.data.tokenization import IDS_COLUMN
-from sentiment_hf.errors import (
-    HUB_TIMEOUT_SECONDS,
-    SentimentError,
-    cache_error,
-    hub_errors,
-    without_password,
-)
+from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_errors
 
 DEFAULT_DATASET = "stanfordnlp/imdb"
 SAMPLE_FOLDER = Path(__file__).parent.parent / "sample"
-FULL_DISK = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-DAMAGED = EOFError, StopIteration, gzip.BadGzipFile, zlib.error, lzma.LZMAError
-OFFLINE_DATASETS = (
-    "a folder, a csv, tsv, json, jsonl or parquet file and 'sample' work without it, and"
-    " HF_HUB_OFFLINE=1 reads a data set that is already in the cache"
-)
 
 LARGEST_SEED = 2**32 - 1
 
@@ -240,7 +224,8 @@ def open_dataset(
                 return IterableDatasetDict(streams) if streaming else texts
             return _load(folder_arguments(path, config), path, config, streaming=streaming)
         if path.is_file():
-            return load_dataset(**file_arguments(path), streaming=streaming)
+            arguments = file_arguments(path) | ({} if streaming else cache_options([path]))
+            return load_dataset(**arguments, streaming=streaming)
         if path.exists():
             raise SentimentError(f"The data set {name!r} is no file or folder; save it as a file.")
         if ending(path) in FILE_BUILDERS or name.count("/") > 1 or name[:1] in ("", ".", "/", "~"):
@@ -272,7 +257,7 @@ def _load(
         if not datasets_config.HF_HUB_OFFLINE:
             raise
         return load_dataset(name=config, **source, **csv_options([]), streaming=streaming)
-    options = {}
+    options: dict[str, Any] = {}
     settings: Any = builder.config
     files = [file for some in (settings.data_files or {}).values() for file in some]
     if folder is not None:
@@ -286,52 +271,9 @@ def _load(
         said = {key for key, value in vars(settings).items() if value != plain[key]}
         if builder.info.features or not said <= OWN_OF_FILES:
             options.pop("features")  # The card tells the columns.
+    if folder is not None and not streaming:
+        options |= cache_options(files)
     return load_dataset(name=config, **source, **options, streaming=streaming)
-
-
-@contextmanager
-def dataset_errors(name: str | Path) -> Iterator[None]:
-    """What `datasets` raises while it opens or streams a data set becomes a sentence."""
-    try:
-        yield
-    except ConnectionError as error:
-        raise SentimentError(
-            f"The data set {name!r} is not in the cache and the Hub cannot be reached;"
-            f" {OFFLINE_DATASETS}.",
-            exit_status=1,
-        ) from error
-    except IndexError:  # A saved data set of no rows has no tables either.
-        raise SentimentError(f"The data set {name} has no rows.") from None
-    except Exception as error:
-        if _is_damage(error) or _is_damage(error.__cause__):
-            raise SentimentError(
-                f"The data set {name} could not be read: a compressed file is empty, cut off or"
-                " damaged."
-            ) from error
-        if not isinstance(error, DatasetsError | ValueError | OSError):
-            raise
-        cause = error if isinstance(error, OSError) else error.__cause__
-        if unwritable := cache_error(cause):
-            raise unwritable from error
-        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-            raise
-        if isinstance(cause, OSError) and cause.errno in FULL_DISK:
-            raise cause from None
-        if "corresponds to no data" in str(error):
-            raise SentimentError(f"The data set {name} has no rows.") from None
-        if isinstance(error, DatasetGenerationCastError) or "Schema at index" in str(cause):
-            raise SentimentError(
-                f"The files of the data set {name} have different columns; read them one at a time."
-            ) from error
-        reason = without_password(str(error.__cause__ or error)).strip().splitlines()
-        first_line = reason[0][:200] if reason else type(error).__name__
-        raise SentimentError(f"The data set {name} could not be read: {first_line}") from error
-
-
-def _is_damage(error: BaseException | None) -> bool:
-    """Whether a compressed file is not whole; zstandard is optional, and bz2 has no own error."""
-    others = type(error).__name__ == "ZstdError" or str(error) == "Invalid data stream"
-    return isinstance(error, DAMAGED) or others
 
 
 def _refuse_option(option: str, value: str | None, name: str) -> None:
