@@ -4,6 +4,7 @@ import json
 import logging
 import re
 import shlex
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -87,6 +88,7 @@ def test_floats_between_zero_and_one_are_soft_labels(read):
         (["neg", "pos"], {"label_map": {"good": "pos", "neg": "n"}}, r"'good'.*'neg', 'pos'"),
         ([0, 1], {"label_map": {"2": "pos"}}, r"'2'.*'0', '1'"),
         ([0.25, 0.75], {"label_map": {"neg": "pos"}}, r"label.map"),
+        ([0.5, 3.5, 5.0], {}, r"Ratings become labels with `label_map` 0\.5=neg,5=pos"),
     ],
 )
 def test_labels_of_a_wrong_kind_or_with_a_wrong_map_are_one_sentence(
@@ -105,6 +107,11 @@ def test_labels_of_a_wrong_kind_or_with_a_wrong_map_are_one_sentence(
         (["a", "b", "c"], None, {"a": "c"}, ["c", "b", "c"]),
         ([0, 1, -1], ClassLabel(names=["x", "y"]), {"x": "y", "y": "x"}, ["y", "x", None]),
         ([0, 1, 2], ClassLabel(names=["1", "2", "3"]), {"2": "1"}, ["1", "1", "3"]),
+        ([0, 0.5, 1], None, {"0": "neg", "0.5": "mixed", "1": "pos"}, ["neg", "mixed", "pos"]),
+        ([0.5, 1, 5], None, {"0.5": "neg", "1": "neg", "5": "pos"}, ["neg", "neg", "pos"]),
+        ([0.1, -1, 0.7], Value("float32"), {"0.1": "a"}, ["a", "-1", "0.7"]),
+        ([Decimal("0.50"), Decimal(3)], Value("decimal128(5, 2)"), {"0.5": "x"}, ["x", "3"]),
+        ([Decimal(1), None], Value("decimal128(5, 2)"), {}, ["1", None]),
     ],
 )
 def test_a_label_map_renames_and_merges(read, values, kind, label_map, labels):

@@ -1,6 +1,7 @@
 """`train` says what it will learn, what it leaves out and what is odd."""
 
 import json
+import re
 
 import written_files
 from datasets import ClassLabel, Dataset, Features, Value
@@ -55,6 +56,28 @@ def test_a_text_in_half_of_the_rows_is_worth_a_word(run, write, tmp_path, caplog
     train(path, tmp_path / "out", **sizes)
     data = json.loads((tmp_path / "out" / "training.json").read_text())["data"]
     assert data["oddities"] == ["Rows with the same text, 'the same': 30 of 60."]
+
+
+def test_soft_labels_are_called_so_with_the_way_to_take_them_as_names(run, write, tmp_path):
+    numbers = ["0", "0.5", "1"]
+    path = write("own.csv", "text,label", *(f"film {i},{numbers[i % 3]}" for i in range(60)))
+    command = ["train", path, "--epochs", 1, "--vocab-size", 50, "--batch-size", 50]
+    result = run(*command, "--output", tmp_path / "out")
+    assert result.exit_code == 0, result.stderr
+    data = json.loads((tmp_path / "out" / "training.json").read_text())["data"]
+    card = (tmp_path / "out" / "README.md").read_text()
+    for said in (result.stderr, card, *data["oddities"]):
+        assert "'label' holds soft labels" in said
+        assert "probabilities of 'pos'" in said
+    named = re.search(r"--label-map (\S+?)\.\n", result.stderr)[1]
+    assert named == "0=0,0.5=0.5,1=1"
+    for pairs, names in ((named, numbers), ("0=neg,0.5=,1=pos", ["neg", "pos"])):
+        options = ["--output", tmp_path / "named", "--overwrite", "--label-map", pairs]
+        assert run(*command, *options).exit_code == 0
+        data = json.loads((tmp_path / "named" / "training.json").read_text())["data"]
+        assert list(data["classes"]) == names
+        assert data["oddities"] == []
+    assert data["left_out"] == {"of a label that the map drops": 20}
 
 
 def test_nothing_odd_is_said_of_clean_rows(run, own_csv, tmp_path):

@@ -3,11 +3,11 @@
 import logging
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
-from datasets import ClassLabel, DatasetDict, Features, List, Value
+from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 
 from sentiment_hf.data.label_map import label_map_argument
 from sentiment_hf.errors import SentimentError
@@ -154,7 +154,15 @@ def _type_name(kind: object) -> str:
 
 
 def number_labels(splits: DatasetDict, column: str, label_map: Mapping[str, str]) -> DatasetDict:
+    """Makes a `ClassLabel` column of labels of any kind, or soft labels of floats.
+
+    Args:
+        column: what the column `label` is called in the data set.
+        label_map: as in `load_reviews`; where it names a number, floats are no soft labels.
+    """
     kind = next(iter(splits.values())).features["label"]
+    if isinstance(kind, Value) and kind.dtype.startswith("decimal"):
+        splits = splits.cast_column("label", kind := Value("float64"))
     if isinstance(kind, ClassLabel):
         if not label_map:
             return splits
@@ -162,19 +170,22 @@ def number_labels(splits: DatasetDict, column: str, label_map: Mapping[str, str]
         names = list(kind.names)
     elif not isinstance(kind, Value) or "binary" in kind.dtype:
         raise SentimentError(f"The column {column!r} holds {_type_name(kind)}, not labels.")
-    elif kind.dtype.startswith("float") and _are_soft_labels(splits, column):
+    elif (
+        kind.dtype.startswith("float")
+        and not named_numbers([*splits.values()], "label", label_map)
+        and _are_soft_labels(splits, column)
+    ):
         if label_map:
             raise SentimentError(
                 f"The column {column!r} holds soft labels; there a label map has no names."
             )
         return splits.cast_column("label", Value("float32"))
     else:
-        seen = {value for split in splits.values() for value in split.unique("label")}
-        values = sorted(value for value in seen if has_label(value))
-        names = [_label_name(value) for value in values]
+        values = _values(splits.values(), "label")
+        names = [label_name(value, kind) for value in values]
     new_names = rename_labels(names, label_map)
     left_over = [name for name in names if name not in label_map]
-    if label_map and left_over:
+    if left_over and any(name != new for name, new in label_map.items()):
         logger.info("The label map does not name %s: kept as they are.", _listed(left_over))
     # A label that is mapped to nothing is dropped; one that is called so is refused later.
     dropped = {name for name, new in label_map.items() if not new}
@@ -222,8 +233,27 @@ def has_label(value: Any) -> bool:
     return value is not None and not (isinstance(value, float) and np.isnan(value))
 
 
-def _label_name(value: object) -> str:
-    return str(int(value)) if isinstance(value, float) else str(value)
+def label_name(value: object, kind: Value) -> str:
+    """What a value is called as a label: a number as short as its type allows."""
+    if not isinstance(value, float):
+        return str(value)
+    return str(int(value)) if value.is_integer() else str(np.dtype(kind.dtype).type(value))
+
+
+def _values(splits: Iterable[Dataset], column: str) -> list:
+    seen = {value for split in splits for value in split.unique(column)}
+    return sorted(value for value in seen if has_label(value))
+
+
+def named_numbers(
+    splits: Sequence[Dataset], column: str | None, label_map: Mapping[str, str]
+) -> list[str]:
+    """The names in a label map that are numbers of a column of floats."""
+    kind = splits[0].features.get(column) if splits and label_map else None
+    if not isinstance(kind, Value) or not kind.dtype.startswith("float"):
+        return []
+    names = {label_name(value, kind) for value in _values(splits, column or "")}
+    return [name for name in label_map if name in names]
 
 
 def _are_soft_labels(splits: DatasetDict, column: str) -> bool:
@@ -239,9 +269,12 @@ def _are_soft_labels(splits: DatasetDict, column: str) -> bool:
         # A csv column of 0 and 1 with a gap is read as floats: these are class ids with gaps.
         return False
     if len(values) and (values.min() < 0 or values.max() > 1):
+        kind = next(iter(splits.values())).features["label"]
+        ends = (label_name(float(value), kind) for value in (values.min(), values.max()))
+        example = label_map_argument(dict(zip(ends, ("neg", "pos"), strict=True)))
         raise SentimentError(
             f"The column {column!r} holds numbers outside [0, 1]: soft labels are probabilities of"
-            " the second label."
+            f" the second label. Ratings become labels with `label_map` {example},..."
         )
     return True
 

@@ -17,15 +17,11 @@ from sentiment_hf.data.columns import (
     Columns,
     find_columns,
     match_labels,
+    named_numbers,
     number_labels,
     rename_labels,
 )
-from sentiment_hf.data.loading import (
-    DatasetSource,
-    dataset_name,
-    load_reviews,
-    open_dataset,
-)
+from sentiment_hf.data.loading import DatasetSource, dataset_name, load_reviews, open_dataset
 from sentiment_hf.data.splits import (
     TEST_SPLIT,
     TRAIN_SPLIT,
@@ -152,12 +148,12 @@ def read_training_rows(
     if not sources:
         raise SentimentError("`dataset` names no data set to learn from.")
     _refuse_the_same_twice(sources)
-    options = {name: value for name, value in reading.items() if name != "label_map"}
-    opened = [_open(source, seed, options) for source in sources]
-    _number_equal_names(opened)
     label_map = reading.get("label_map") or {}
-    for name in label_map.values():
-        if name and (fault := label_fault(name)):
+    options = {name: value for name, value in reading.items() if name != "label_map"}
+    opened = [_open(source, seed, options, label_map) for source in sources]
+    _number_equal_names(opened)
+    for name in filter(None, label_map.values()):
+        if fault := label_fault(name):
             raise SentimentError(f"The name {name!r:.60} in `label_map` is {fault}.")
     for one in opened:
         _check_labels(one, label_map, is_sample=bool(options.get("max_samples")))
@@ -206,16 +202,24 @@ class _Opened:
         return list(kind.names) if isinstance(kind, ClassLabel) else []
 
 
-def _open(source: DatasetSource, seed: int, options: Mapping[str, Any]) -> _Opened:
-    there = open_dataset(source, config=options.get("config"), revision=options.get("revision"))
+def _open(
+    source: DatasetSource, seed: int, options: Mapping[str, Any], label_map: Mapping[str, str]
+) -> _Opened:
+    there: Any = open_dataset(
+        source, config=options.get("config"), revision=options.get("revision")
+    )
     features = next(iter(there.values())).features
     columns = find_columns(features, options.get("text_column"), options.get("label_column"))
     own = [name for name in VALIDATION_SPLITS if name in there]
     name = dataset_name(source)
     if len(there) == 1 and TRAIN_SPLIT not in there and TEST_SPLIT not in there:
-        source = DatasetDict({TRAIN_SPLIT: next(iter(there.values()))})
+        source = there = DatasetDict({TRAIN_SPLIT: next(iter(there.values()))})
         options = {**options, "config": None, "revision": None}
-    reviews = load_reviews(source, splits=[TRAIN_SPLIT, *own[:1]], seed=seed, **options)
+    splits = [TRAIN_SPLIT, *own[:1]]
+    # Numbers that the map names are no soft labels; they are renamed with all others.
+    read = [there[split] for split in splits if split in there]
+    same = {name: name for name in named_numbers(read, columns.label, label_map)}
+    reviews = load_reviews(source, splits=splits, seed=seed, label_map=same, **options)
     return _Opened(name, reviews, columns)
 
 
@@ -268,13 +272,9 @@ def _common_names(opened: list[_Opened]) -> dict[int, str]:
     first = next((one.label_names for one in opened if one.label_names), SOFT_LABEL_NAMES)
     for one in opened:
         if one.label_names:
-            here, there = one.name, opened[0].name
-            match_labels(
-                one.label_names, first, whose=f"The labels of {here}", known=f"those of {there}"
-            )
-            match_labels(
-                first, one.label_names, whose=f"The labels of {there}", known=f"those of {here}"
-            )
+            pairs = [(one.label_names, one.name), (first, opened[0].name)]
+            for (ours, here), (theirs, there) in (pairs, pairs[::-1]):
+                match_labels(ours, theirs, whose=f"The labels of {here}", known=f"those of {there}")
         elif len(first) != 2:
             raise SentimentError(
                 f"The data set {one.name} has soft labels, which are for two labels; the other data"

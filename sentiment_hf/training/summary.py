@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from datasets import Dataset
+from datasets import ClassLabel, Dataset
 
-from sentiment_hf.data.columns import Columns
+from sentiment_hf.data.columns import Columns, label_name
 from sentiment_hf.data.label_map import label_map_argument
 from sentiment_hf.data.splits import is_labelled
 
 # More empty texts than this, or as many rows with the same text, are worth a word.
 EMPTY_SHARE, SAME_SHARE = 0.01, 0.5
+# So few different numbers may be names of labels, such as 0, 0.5 and 1.
+MOST_NUMBERS = 10
 
 
 def summarize(
@@ -45,8 +47,31 @@ def summarize(
         "columns": columns._asdict(),
         "classes": {name: counts[number] for number, name in names.items()},
         "left_out": {reason: count for reason, count in left_out.items() if count},
-        "oddities": [*_alike(list(names.values())), *_odd_texts(labelled)],
+        "oddities": [
+            *_soft(opened, names, columns),
+            *_alike(list(names.values())),
+            *_odd_texts(labelled),
+        ],
     }
+
+
+def _soft(rows: Dataset, names: Mapping[int, str], columns: Columns) -> list[str]:
+    """That numbers are read as probabilities, where a person may have meant them as names."""
+    kind = rows.features["label"]
+    if isinstance(kind, ClassLabel):
+        return []
+    sentence = (
+        f"The column {columns.label!r} holds soft labels: its numbers are probabilities of"
+        f" {names[1]!r}."
+    )
+    labels = sorted(label for label in rows.unique("label") if is_labelled(label))
+    if len(labels) <= MOST_NUMBERS:
+        same = {name: name for name in (label_name(label, kind) for label in labels)}
+        sentence += (
+            f" If they are names of {len(labels)} labels, say so with `label_map`"
+            f" {label_map_argument(same)}."
+        )
+    return [sentence]
 
 
 def _alike(names: list[str]) -> list[str]:
