@@ -192,6 +192,67 @@ def test_folders_of_texts_without_splits_are_rows_to_train_on(imdb_folder):
     assert [label for _, label in rows_of(reviews)] == ["neg"] * 3 + ["pos"] * 3
 
 
+def test_hidden_files_beside_the_texts_are_no_texts(imdb_folder, write):
+    write("aclImdb/train/pos/._2_7.txt", "Mac OS X")
+    write("aclImdb/__MACOSX/pos/1_7.txt", "Mac OS X")
+    write("aclImdb/__MACOSX/neg/1_7.txt", "Mac OS X")
+    reviews = load_reviews(imdb_folder)
+    assert {name: len(rows) for name, rows in reviews.items()} == {
+        "train": 6, "test": 6, "unsupervised": 3,
+    }  # fmt: skip
+
+
+def test_texts_one_folder_deeper_are_read(imdb_folder, write, tmp_path):
+    expected = rows_of(load_reviews(imdb_folder))
+    # IMDB has lists of addresses beside the folders of its labels.
+    write("aclImdb/test/urls_pos.txt", "http://localhost")
+    (tmp_path / "deep" / "deeper").mkdir(parents=True)
+    imdb_folder.rename(tmp_path / "deep" / "deeper" / "aclImdb")
+    for folder in ("deep", "deep/deeper", "deep/deeper/aclImdb"):
+        assert rows_of(load_reviews(tmp_path / folder)) == expected
+
+
+def test_a_json_file_tells_of_the_texts_beside_it_and_rows_are_refused(imdb_folder, write):
+    expected = rows_of(load_reviews(imdb_folder))
+    write("aclImdb/about.json", '{"made": "by hand"}')
+    assert rows_of(load_reviews(imdb_folder)) == expected
+    for name in ("more.csv", "train/more.jsonl"):
+        path = write(f"aclImdb/{name}", "text,label", "good,pos")
+        with pytest.raises(SentimentError, match=rf"folders of neg, pos, and rows in {name}"):
+            load_reviews(imdb_folder)
+        path.unlink()
+
+
+def test_rows_are_read_that_have_some_texts_in_folders_beside(write, tmp_path):
+    for name in ("own/train_1.csv", "own/train_2.csv", "own/train_3.csv"):
+        write(name, "text,label", "good,pos")
+    write("own/notes/a/1.txt", "a note")
+    write("own/notes/b/1.txt", "a note")
+    assert len(load_reviews(tmp_path / "own")["train"]) == 3
+    with_card(tmp_path / "own", "\nconfigs:\n- config_name: default\n  data_files: train_1.csv\n")
+    for number in range(9):
+        write(f"own/notes/a/{number}.txt", "a note")
+    assert len(load_reviews(tmp_path / "own")["train"]) == 1
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["pos.txt", "neg.txt"],
+        ["train/1.txt", "train/2.txt", "test/1.txt", "test/2.txt"],
+        ["a/train/pos/1.txt", "a/train/neg/1.txt", "b/train/pos/1.txt", "b/train/neg/1.txt"],
+    ],
+)
+def test_texts_of_which_the_labels_are_not_clear_are_refused(run, write, tmp_path, names):
+    for name in names:
+        write(f"own/{name}", "a film", "another film")
+    result = run("annotate", tmp_path / "own", "--output", tmp_path / "out")
+    assert result.exit_code == 2, result.output
+    assert "own has the texts " in result.stderr
+    assert "train/pos/1.txt" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_text_in_another_encoding_is_named(imdb_folder):
     (imdb_folder / "train" / "pos" / "3_9.txt").write_bytes("caf\u00e9".encode("latin-1"))
     with pytest.raises(SentimentError, match=r"3_9\.txt is not in UTF-8"):

@@ -173,18 +173,32 @@ def check_files(files: Iterable[str], path: Path) -> None:
             raise _elsewhere(path, os.path.relpath(file, path))
 
 
-def check_all_read(files: Iterable[str], path: Path) -> None:
+def card_names_files(path: Path) -> bool:
+    """Whether a folder's card chooses among the files."""
+    return any(_patterns(one) for one in _card_configs(path).values())
+
+
+def check_all_read(splits: Mapping[str, Iterable[str]], path: Path) -> None:
     """Looks whether the files of rows in a folder are read, all of them and each as its split,
     where no card chooses among them.
 
     Raises:
         SentimentError: some would be left out, as those of another format or of no split are; or a
             copy such as `train.csv.bak` would be read, `Test.csv` as rows of `train`, or
-            `train_test.csv` as those of both.
+            `train_test.csv` as those of both; or several files of text as one, a line a row.
     """
-    if any(_patterns(one) for one in _card_configs(path).values()):
+    if card_names_files(path):
         return
-    files = list(files)
+    for some in splits.values():
+        texts = sorted(os.path.relpath(file, path) for file in some if file.endswith(".txt"))
+        if len(texts) > 1:
+            raise SentimentError(
+                f"The folder {path} has the texts {texts[0]}, {texts[-1]} and the like, of which"
+                " the labels are not clear: put each text into a file of its own, in a folder that"
+                " is called as its label (train/pos/1.txt, train/neg/1.txt), or save them as csv,"
+                " jsonl or parquet."
+            )
+    files = [file for some in splits.values() for file in some]
     kinds = {Path(file).resolve(): FILE_BUILDERS.get(ending(Path(file))) for file in files}
     names = [os.path.relpath(file, path.resolve()) for file in kinds]
     odd = [
@@ -206,7 +220,7 @@ def check_all_read(files: Iterable[str], path: Path) -> None:
     # Of a folder of which nothing is read `datasets` says so itself.
     left_out = sorted(
         str(file)
-        for file in _files_of_rows(path)
+        for file in files_of_rows(path)
         if (path / file).resolve() not in read and (is_json or ending(file) != ".json")
     )
     if read and left_out:
@@ -219,7 +233,7 @@ def check_all_read(files: Iterable[str], path: Path) -> None:
         )
 
 
-def _files_of_rows(path: Path) -> Iterator[Path]:
+def files_of_rows(path: Path) -> Iterator[Path]:
     """The files of a folder that look like rows, as relative paths, without hidden ones."""
     for file in path.rglob("*"):
         own = file.relative_to(path)

@@ -262,7 +262,7 @@ def _load(
     files = [file for some in (settings.data_files or {}).values() for file in some]
     if folder is not None:
         check_files(files, folder)
-        check_all_read(files, folder)
+        check_all_read(settings.data_files or {}, folder)
         if isinstance(settings, JsonConfig):
             options = json_options(files)
     if isinstance(settings, CsvConfig) and settings.na_values is None:
