@@ -22,7 +22,7 @@ from sentiment_hf.checkpoint.folder import (
 from sentiment_hf.checkpoint.records import read_record, write_record
 from sentiment_hf.checkpoint.staging import locked, whole_folder
 from sentiment_hf.checkpoint.weights import weights_named
-from sentiment_hf.data.columns import match_labels
+from sentiment_hf.data.label_map import match_labels
 from sentiment_hf.data.loading import (
     DEFAULT_DATASET,
     DatasetSource,

@@ -12,7 +12,7 @@ from sentiment_hf.arguments import listed_texts
 from sentiment_hf.checkpoint.figures import draw_trajectory
 from sentiment_hf.checkpoint.files import write_text
 from sentiment_hf.checkpoint.pretrained import LSTMForSequenceClassification
-from sentiment_hf.data.columns import match_labels
+from sentiment_hf.data.label_map import match_labels
 from sentiment_hf.data.loading import DatasetSource, load_reviews
 from sentiment_hf.data.splits import labelled_rows
 from sentiment_hf.data.tokenization import train_tokenizer

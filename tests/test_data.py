@@ -143,6 +143,29 @@ def test_a_name_of_nothing_is_one_sentence(run, tmp_path, monkeypatch, name):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("https://some.where/own.csv", "download it first"),
+        ("s3://bucket/own.csv", "download it first"),
+        ("~/own.csv", "write the whole path"),
+        ("own/*.csv", "name the folder"),
+    ],
+)
+def test_a_name_of_no_file_comes_with_the_way(run, tmp_path, monkeypatch, name, hint):
+    monkeypatch.chdir(tmp_path)
+    assert_one_sentence(run("evaluate", name), 2, repr(name), hint)
+    assert "*" in name or "a pattern" not in run("evaluate", name).stderr
+
+
+def test_a_file_in_place_of_a_model_is_said_to_be_one(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/own.csv").write_text(CSV)
+    result = run("predict", "a film", "--model", "own/own.csv")
+    assert_one_sentence(result, 2, "'own/own.csv' is a file", "checkpoint")
+
+
 def test_a_hub_out_of_reach_is_told_at_once_with_what_works_without(run, tmp_path):
     start = time.perf_counter()
     result = run("train", "some/reviews", "--output", tmp_path / "out")

@@ -6,7 +6,7 @@ import unicodedata
 import pytest
 from datasets import Dataset
 
-from sentiment_hf.data.columns import match_labels
+from sentiment_hf.data.label_map import match_labels
 
 
 def test_labels_match_whatever_way_their_letters_are_encoded():

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
-from sentiment_hf import SentimentError, evaluate, load_reviews
-from sentiment_hf.data.columns import match_labels
-from sentiment_hf.data.label_map import label_map_argument, parse_label_map
+from sentiment_hf import SentimentError, evaluate, load_reviews, train
+from sentiment_hf.data.label_map import label_map_argument, match_labels, parse_label_map
 from sentiment_hf.data.splits import labelled_rows, rows_with_text
 
 NAN = float("nan")
@@ -153,6 +152,36 @@ def test_a_dropped_label_has_no_rows_and_what_the_map_leaves_over_is_listed(read
 def test_a_map_that_drops_every_label_leaves_no_rows(read, kind):
     values = [0, 1] if kind else ["x", "y"]
     assert not len(labelled_rows(read(values, kind, label_map={"x": "", "y": ""})))
+
+
+NO_MAPS = [{"pos": 1}, {0: "neg"}, {"pos": None}, "a=b", ["a"], 5]
+
+
+@pytest.mark.parametrize("wrong", NO_MAPS, ids=repr)
+def test_what_is_no_label_map_is_refused_everywhere(wrong, checkpoint, tmp_path):
+    calls = [
+        lambda: load_reviews("sample", label_map=wrong),
+        lambda: evaluate("sample", checkpoint, label_map=wrong),
+        lambda: train("sample", tmp_path / "out", label_map=wrong),
+    ]
+    for call in calls:
+        with pytest.raises(SentimentError, match="`label_map` must be a dictionary from names to"):
+            call()
+    with pytest.raises(SentimentError, match="`teacher_label_map` must be a dictionary"):
+        train("sample", tmp_path / "out", teacher=checkpoint, teacher_label_map=wrong)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_label_beside_those_of_the_checkpoint_may_be_dropped_as_the_message_says(
+    run, checkpoint, tmp_path
+):
+    path = tmp_path / "own.csv"
+    path.write_text("text,label\n" + "good,pos\nso,so so\nbad,neg\n" * 5)
+    command = ["evaluate", path, "--model", checkpoint, "--json"]
+    [said] = shlex.split(re.search(r"or drop a label's rows: (.+)\.\n", run(*command).stderr)[1])
+    assert said == "so so="
+    result = run(*command, "--label-map", said)
+    assert sum(map(sum, json.loads(result.stdout)["confusion_matrix"])) == 10
 
 
 def test_a_name_that_stands_twice_in_a_label_map_is_named():

@@ -69,6 +69,10 @@ def find_checkpoint(
     folder = whole_folder(Path(model))
     if is_checkpoint(folder):
         return folder
+    if os.path.isfile(model):
+        raise SentimentError(
+            f"The model {str(model)!r} is a file; name the folder of a checkpoint, or a Hub id."
+        )
     repo_id, at, named = str(model).partition("@")
     if os.path.isdir(folder):
         raise SentimentError(f"The folder {model} holds no checkpoint: it has no config.json.")

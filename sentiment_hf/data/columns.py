@@ -2,14 +2,13 @@
 
 import logging
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 
-from sentiment_hf.data.label_map import label_map_argument
+from sentiment_hf.data.label_map import label_map_argument, listed, rename_labels
 from sentiment_hf.errors import SentimentError
 
 TEXT_NAMES = ("text", "review", "sentence", "content")
@@ -69,10 +68,16 @@ def find_text_column(
     if text is None:
         if len(strings) != 1:
             found = "none of its columns holds text" if not strings else ", ".join(strings)
+            # A csv file has no nested columns, and a row of it seldom holds a usual name.
+            if not all(isinstance(kind, Value) for kind in features.values()):
+                way = "; a nested text is to be saved in a column of its own"
+            elif _called((*TEXT_NAMES, *LABEL_NAMES), features):
+                way = ""
+            else:
+                way = ", or, if that is a row, put a line of names before it, such as text,label"
             raise SentimentError(
                 f"Which column holds the text is not clear ({found}); choose one with `text_column`"
-                f" among {', '.join(features)}, or, if that is a row, put a line of names"
-                " before it, such as text,label."
+                f" among {', '.join(features)}{way}."
             )
         text = strings[0]
         if any(map(_is_no_name, features)):
@@ -150,7 +155,7 @@ def are_token_ids(kind: object) -> bool:
 def _type_name(kind: object) -> str:
     # `datasets` has the type `Json` for values of which some are texts and others are not.
     name = kind.dtype if isinstance(kind, Value) else type(kind).__name__
-    return "values of several types" if name == "Json" else name
+    return 'values of several types, such as "1" and 1, or NaN' if name == "Json" else name
 
 
 def number_labels(splits: DatasetDict, column: str, label_map: Mapping[str, str]) -> DatasetDict:
@@ -169,7 +174,9 @@ def number_labels(splits: DatasetDict, column: str, label_map: Mapping[str, str]
         values: list = list(range(len(kind.names)))
         names = list(kind.names)
     elif not isinstance(kind, Value) or "binary" in kind.dtype:
-        raise SentimentError(f"The column {column!r} holds {_type_name(kind)}, not labels.")
+        # Of "01" beside 1, and of "null" beside NaN, `datasets` keeps no difference.
+        way = " Write all of them in quotes, and null for none." if "Json" in str(kind) else ""
+        raise SentimentError(f"The column {column!r} holds {_type_name(kind)}, not labels.{way}")
     elif (
         kind.dtype.startswith("float")
         and not named_numbers([*splits.values()], "label", label_map)
@@ -186,7 +193,7 @@ def number_labels(splits: DatasetDict, column: str, label_map: Mapping[str, str]
     new_names = rename_labels(names, label_map)
     left_over = [name for name in names if name not in label_map]
     if left_over and any(name != new for name, new in label_map.items()):
-        logger.info("The label map does not name %s: kept as they are.", _listed(left_over))
+        logger.info("The label map does not name %s: kept as they are.", listed(left_over))
     # A label that is mapped to nothing is dropped; one that is called so is refused later.
     dropped = {name for name, new in label_map.items() if not new}
     kept = list(
@@ -196,7 +203,7 @@ def number_labels(splits: DatasetDict, column: str, label_map: Mapping[str, str]
         kept = sorted(kept)
     if dropped:
         gone = {value for value, name in zip(values, names, strict=True) if name in dropped}
-        splits = _without_labels(splits, gone, _listed(sorted(dropped)))
+        splits = _without_labels(splits, gone, listed(sorted(dropped)))
     if not kept:
         return splits.cast_column("label", Value("int64"))
     ids = {
@@ -282,60 +289,3 @@ def _are_soft_labels(splits: DatasetDict, column: str) -> bool:
 def _label_ids(labels: list, ids: list[tuple[object, int]]) -> dict[str, list[int]]:
     by_value = dict(ids)
     return {"label": [by_value.get(label, NO_LABEL) for label in labels]}
-
-
-def rename_labels(names: Sequence[str], label_map: Mapping[str, str]) -> list[str]:
-    """Applies a label map to the names of a data set; two names may become one.
-
-    Raises:
-        SentimentError: the map names a label that the data set does not have.
-    """
-    unknown = [name for name in label_map if name not in names]
-    if unknown:
-        raise SentimentError(
-            f"The label map names {_listed(unknown)}, but the data set's labels are"
-            f" {_listed(names)}."
-        )
-    return [label_map.get(name, name) for name in names]
-
-
-def match_labels(
-    names: Sequence[str],
-    known_names: Sequence[str],
-    *,
-    whose: str = "The data set's labels",
-    known: str = "the checkpoint's",
-    parameter: str = "label_map",
-) -> list[int]:
-    """The class id among `known_names` of each of `names`; where none is equal, without regard
-    to case and to how a letter is encoded.
-
-    Args:
-        whose, known: what the two lists are called in the message.
-        parameter: what names the pairs where the names differ.
-
-    Raises:
-        SentimentError: a name that is not known; both sides are listed.
-    """
-    folded = [_folded(name) for name in known_names]
-    ids = []
-    for name in names:
-        if name in known_names:
-            ids.append(known_names.index(name))
-        elif folded.count(_folded(name)) == 1:
-            ids.append(folded.index(_folded(name)))
-        else:
-            raise SentimentError(
-                f"{whose} {_listed(names)} do not match {known} {_listed(known_names)}; name the"
-                f" pairs with `{parameter}` {label_map_argument({name: known_names[0]})},..."
-            )
-    return ids
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", name.casefold())
-
-
-def _listed(names: Sequence[str], most: int = 10) -> str:
-    listed = ", ".join(repr(name)[:60] for name in names[:most])
-    return listed if len(names) <= most else f"{listed}, ... ({len(names)} in all)"

@@ -1,10 +1,28 @@
-"""Label maps: from the label names of a data set to others, as text on a command line."""
+"""Label names: maps from those of a data set to others, and how two lists of them match."""
 
 import re
 import shlex
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sentiment_hf.errors import SentimentError
+
+
+def check_label_map(parameter: str, label_map: object) -> dict[str, str]:
+    """A label map as a dictionary; None is an empty one.
+
+    Raises:
+        SentimentError: it is something else, such as text for `--label-map`, or maps to no names.
+    """
+    pairs: Any = {} if label_map is None else label_map
+    is_map = isinstance(pairs, Mapping)
+    if not is_map or not all(isinstance(name, str) for pair in pairs.items() for name in pair):
+        raise SentimentError(
+            f"`{parameter}` must be a dictionary from names to names, both of them strings, such as"
+            f" {{'positive': 'pos', '3': ''}}, not {label_map!r:.80}."
+        )
+    return dict(pairs)
 
 
 def parse_label_map(text: str | None) -> dict[str, str]:
@@ -45,3 +63,61 @@ def label_map_argument(pairs: Mapping[str, str]) -> str:
         [re.sub(r"([\\,=]|^\s|\s\Z)", r"\\\1", name) for name in pair] for pair in pairs.items()
     )
     return shlex.quote(",".join(map("=".join, sides)))
+
+
+def rename_labels(names: Sequence[str], label_map: Mapping[str, str]) -> list[str]:
+    """Applies a label map to the names of a data set; two names may become one.
+
+    Raises:
+        SentimentError: the map names a label that the data set does not have.
+    """
+    unknown = [name for name in label_map if name not in names]
+    if unknown:
+        raise SentimentError(
+            f"The label map names {listed(unknown)}, but the data set's labels are {listed(names)}."
+        )
+    return [label_map.get(name, name) for name in names]
+
+
+def match_labels(
+    names: Sequence[str],
+    known_names: Sequence[str],
+    *,
+    whose: str = "The data set's labels",
+    known: str = "the checkpoint's",
+    parameter: str = "label_map",
+) -> list[int]:
+    """The class id among `known_names` of each of `names`; where none is equal, without regard
+    to case and to how a letter is encoded.
+
+    Args:
+        whose, known: what the two lists are called in the message.
+        parameter: what names the pairs where the names differ.
+
+    Raises:
+        SentimentError: a name that is not known; both sides are listed.
+    """
+    folded = [_folded(name) for name in known_names]
+    ids = []
+    for name in names:
+        if name in known_names:
+            ids.append(known_names.index(name))
+        elif folded.count(_folded(name)) == 1:
+            ids.append(folded.index(_folded(name)))
+        else:
+            dropped = label_map_argument({name: ""})
+            raise SentimentError(
+                f"{whose} {listed(names)} do not match {known} {listed(known_names)}; name the"
+                f" pairs with `{parameter}` {label_map_argument({name: known_names[0]})},..."
+                + (f", or drop a label's rows: {dropped}." if parameter == "label_map" else "")
+            )
+    return ids
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name.casefold())
+
+
+def listed(names: Sequence[object], most: int = 10) -> str:
+    listed = ", ".join(repr(name)[:60] for name in names[:most])
+    return listed if len(names) <= most else f"{listed}, ... ({len(names)} in all)"

@@ -47,6 +47,7 @@ from sentiment_hf.data.files import (
     json_options,
     plain_path,
 )
+from sentiment_hf.data.label_map import check_label_map
 from sentiment_hf.data.loading_errors import OFFLINE_DATASETS, dataset_errors
 from sentiment_hf.data.text_folders import texts_in_folders
 from sentiment_hf.data.tokenization import IDS_COLUMN
@@ -59,7 +60,12 @@ LARGEST_SEED = 2**32 - 1
 
 logger = logging.getLogger(__name__)
 
-
+# What a name of no file may mean.
+NO_PATHS = {
+    "://": "; download it first, and name the file",
+    "~": "; write the whole path, because a quoted '~' is not the home folder",
+    "*": "; a pattern is no name: name the folder that holds the files",
+}
 # What tells which csv files are read, not how.
 OWN_OF_FILES = {"name", "version", "data_dir", "data_files", "description", "sep", "delimiter"}
 # What may stand wherever a data set is named.
@@ -98,6 +104,7 @@ def load_reviews(
         SentimentError: it does not exist, the Hub is out of reach, or its columns are missing,
             ambiguous or of the wrong type.
     """
+    label_map = check_label_map("label_map", label_map)
     check_whole("max_samples", max_samples)
     check_whole("seed", seed, least=0, most=LARGEST_SEED)
     chosen = open_splits(dataset, splits, config=config, revision=revision)
@@ -118,7 +125,7 @@ def load_reviews(
     chosen = chosen.select_columns([text, *([label] if label else []), *tokenized])
     renamed = {old: new for old, new in ((text, "text"), (label, "label")) if old and old != new}
     chosen = with_plain_strings(chosen.rename_columns(renamed) if renamed else chosen)
-    return chosen if label is None else number_labels(chosen, label, label_map or {})
+    return chosen if label is None else number_labels(chosen, label, label_map)
 
 
 def load_texts(
@@ -229,7 +236,10 @@ def open_dataset(
         if path.exists():
             raise SentimentError(f"The data set {name!r} is no file or folder; save it as a file.")
         if ending(path) in FILE_BUILDERS or name.count("/") > 1 or name[:1] in ("", ".", "/", "~"):
-            raise SentimentError(f"The data set {name!r} does not exist: no such file or folder.")
+            hint = next((hint for sign, hint in NO_PATHS.items() if sign in name), "")
+            raise SentimentError(
+                f"The data set {name!r} does not exist: no such file or folder{hint}."
+            )
         _ask_hub_for(name, revision)
         return _load({"path": name, "revision": revision}, None, config, streaming=streaming)
 

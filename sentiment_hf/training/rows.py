@@ -13,14 +13,8 @@ from typing import Any
 
 from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets
 
-from sentiment_hf.data.columns import (
-    Columns,
-    find_columns,
-    match_labels,
-    named_numbers,
-    number_labels,
-    rename_labels,
-)
+from sentiment_hf.data.columns import Columns, find_columns, named_numbers, number_labels
+from sentiment_hf.data.label_map import check_label_map, match_labels, rename_labels
 from sentiment_hf.data.loading import DatasetSource, dataset_name, load_reviews, open_dataset
 from sentiment_hf.data.splits import (
     TEST_SPLIT,
@@ -148,7 +142,7 @@ def read_training_rows(
     if not sources:
         raise SentimentError("`dataset` names no data set to learn from.")
     _refuse_the_same_twice(sources)
-    label_map = reading.get("label_map") or {}
+    label_map = check_label_map("label_map", reading.get("label_map"))
     options = {name: value for name, value in reading.items() if name != "label_map"}
     opened = [_open(source, seed, options, label_map) for source in sources]
     _number_equal_names(opened)

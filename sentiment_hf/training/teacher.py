@@ -21,8 +21,7 @@ from sentiment_hf.checkpoint.download import find_checkpoint, model_name
 from sentiment_hf.checkpoint.files import read_json
 from sentiment_hf.checkpoint.folder import CONFIG_FILE
 from sentiment_hf.data.batching import EncodedRows, target_probabilities
-from sentiment_hf.data.columns import match_labels, rename_labels
-from sentiment_hf.data.label_map import label_map_argument
+from sentiment_hf.data.label_map import label_map_argument, match_labels, rename_labels
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.model.config import MODEL_TYPE
 from sentiment_hf.pipeline import SentimentPipeline

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sentiment_hf.data.batching import Batch
+from sentiment_hf.data.label_map import check_label_map
 from sentiment_hf.data.loading import DatasetSource
 from sentiment_hf.model.network import LSTMClassifier
 from sentiment_hf.pipeline import SentimentPipeline
@@ -104,7 +105,10 @@ def train(
         batch_size=batch_size,
     )  # fmt: skip
     teaching = Teaching(
-        _listed(teacher), _listed(unlabelled_split), sentences, dict(teacher_label_map or {})
+        _listed(teacher),
+        _listed(unlabelled_split),
+        sentences,
+        check_label_map("teacher_label_map", teacher_label_map),
     )
     run = TrainingRun(
         output, settings, init_from=init_from, vocab_size=vocab_size, resume=resume,
