@@ -13,6 +13,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 from sentiment_hf import SentimentError, evaluate, load_reviews, train
 from sentiment_hf.data.label_map import label_map_argument, match_labels, parse_label_map
 from sentiment_hf.data.splits import labelled_rows, rows_with_text
+from sentiment_hf.training.rows import read_training_rows
 
 NAN = float("nan")
 
@@ -107,6 +108,8 @@ def test_labels_of_a_wrong_kind_or_with_a_wrong_map_are_one_sentence(
         ([0, 1, -1], ClassLabel(names=["x", "y"]), {"x": "y", "y": "x"}, ["y", "x", None]),
         ([0, 1, 2], ClassLabel(names=["1", "2", "3"]), {"2": "1"}, ["1", "1", "3"]),
         ([0, 0.5, 1], None, {"0": "neg", "0.5": "mixed", "1": "pos"}, ["neg", "mixed", "pos"]),
+        ([0.0, 1.0, 0.0], None, {"0.0": "neg", "1.0": "pos"}, ["neg", "pos", "neg"]),
+        ([0, 0.5, 1], None, {"0.0": "neg", "0.50": "", "1.0": "pos"}, ["neg", "pos"]),
         ([0.5, 1, 5], None, {"0.5": "neg", "1": "neg", "5": "pos"}, ["neg", "neg", "pos"]),
         ([0.1, -1, 0.7], Value("float32"), {"0.1": "a"}, ["a", "-1", "0.7"]),
         ([Decimal("0.50"), Decimal(3)], Value("decimal128(5, 2)"), {"0.5": "x"}, ["x", "3"]),
@@ -182,6 +185,18 @@ def test_a_label_beside_those_of_the_checkpoint_may_be_dropped_as_the_message_sa
     assert said == "so so="
     result = run(*command, "--label-map", said)
     assert sum(map(sum, json.loads(result.stdout)["confusion_matrix"])) == 10
+
+
+def test_a_number_is_named_in_a_label_map_as_it_stands_in_the_file(write):
+    for numbers, names in (
+        (["0.0", "1.0"], {0: "neg", 1: "pos"}),
+        (["0.0", "0.5", "1.0"], {0: "neg", 1: "pos", 2: "so so"}),
+    ):
+        lines = [f"film {i},{numbers[i % len(numbers)]}" for i in range(60)]
+        path = write(f"{len(numbers)}.csv", "text,label", *lines)
+        pairs = {"0.0": "neg", "0.5": "so so", "1.0": "pos"}
+        given = {number: pairs[number] for number in numbers}
+        assert read_training_rows([path], [], 0, {"label_map": given}).names == names
 
 
 def test_a_name_that_stands_twice_in_a_label_map_is_named():

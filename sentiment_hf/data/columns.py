@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 
-from sentiment_hf.data.label_map import label_map_argument, listed, rename_labels
+from sentiment_hf.data.label_map import label_map_argument, listed, rename_labels, spelled_as
 from sentiment_hf.errors import SentimentError
 
 TEXT_NAMES = ("text", "review", "sentence", "content")
@@ -175,7 +175,8 @@ def number_labels(splits: DatasetDict, column: str, label_map: Mapping[str, str]
         names = list(kind.names)
     elif not isinstance(kind, Value) or "binary" in kind.dtype:
         # Of "01" beside 1, and of "null" beside NaN, `datasets` keeps no difference.
-        way = " Write all of them in quotes, and null for none." if "Json" in str(kind) else ""
+        is_json = type(kind).__name__ == "Json"
+        way = " Write all of them in quotes, and null for none." if is_json else ""
         raise SentimentError(f"The column {column!r} holds {_type_name(kind)}, not labels.{way}")
     elif (
         kind.dtype.startswith("float")
@@ -190,6 +191,7 @@ def number_labels(splits: DatasetDict, column: str, label_map: Mapping[str, str]
     else:
         values = _values(splits.values(), "label")
         names = [label_name(value, kind) for value in values]
+    label_map = spelled_as(names, label_map)
     new_names = rename_labels(names, label_map)
     left_over = [name for name in names if name not in label_map]
     if left_over and any(name != new for name, new in label_map.items()):
@@ -260,7 +262,7 @@ def named_numbers(
     if not isinstance(kind, Value) or not kind.dtype.startswith("float"):
         return []
     names = {label_name(value, kind) for value in _values(splits, column or "")}
-    return [name for name in label_map if name in names]
+    return [name for name in spelled_as([*names], label_map) if name in names]
 
 
 def _are_soft_labels(splits: DatasetDict, column: str) -> bool:

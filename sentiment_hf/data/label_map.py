@@ -8,6 +8,8 @@ from typing import Any
 
 from sentiment_hf.errors import SentimentError
 
+DECIMAL, NUMBER = re.compile(r"-?[0-9]+\.[0-9]+"), re.compile(r"-?[0-9]+(\.[0-9]+)?")
+
 
 def check_label_map(parameter: str, label_map: object) -> dict[str, str]:
     """A label map as a dictionary; None is an empty one.
@@ -63,6 +65,18 @@ def label_map_argument(pairs: Mapping[str, str]) -> str:
         [re.sub(r"([\\,=]|^\s|\s\Z)", r"\\\1", name) for name in pair] for pair in pairs.items()
     )
     return shlex.quote(",".join(map("=".join, sides)))
+
+
+def spelled_as(names: Sequence[str], label_map: Mapping[str, str]) -> dict[str, str]:
+    """A label map in which a number is spelled as the label is: `1.0` means the label 1."""
+
+    def own(key: str) -> str:
+        if key in names or not DECIMAL.fullmatch(key):
+            return key
+        same = [name for name in names if NUMBER.fullmatch(name) and float(name) == float(key)]
+        return same[0] if len(same) == 1 and same[0] not in label_map else key
+
+    return {own(key): new for key, new in label_map.items()}
 
 
 def rename_labels(names: Sequence[str], label_map: Mapping[str, str]) -> list[str]:

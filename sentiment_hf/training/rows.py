@@ -14,7 +14,7 @@ from typing import Any
 from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets
 
 from sentiment_hf.data.columns import Columns, find_columns, named_numbers, number_labels
-from sentiment_hf.data.label_map import check_label_map, match_labels, rename_labels
+from sentiment_hf.data.label_map import check_label_map, match_labels, rename_labels, spelled_as
 from sentiment_hf.data.loading import DatasetSource, dataset_name, load_reviews, open_dataset
 from sentiment_hf.data.splits import (
     TEST_SPLIT,
@@ -228,7 +228,9 @@ def _number_equal_names(opened: list[_Opened]) -> None:
 
 def _rename_labels(opened: list[_Opened], label_map: Mapping[str, str]) -> None:
     """Each name of the map must be one of some data set."""
-    rename_labels([name for one in opened for name in one.label_names], label_map)
+    names = [name for one in opened for name in one.label_names]
+    label_map = spelled_as(names, label_map)
+    rename_labels(names, label_map)
     for one in opened:
         own = {name: label_map[name] for name in one.label_names if name in label_map}
         if own:
