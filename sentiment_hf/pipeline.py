@@ -177,10 +177,7 @@ class SentimentPipeline(PushToHubMixin):
                 f"There is no column {text_column!r}, but {', '.join(map(str, columns))}; name it"
                 ' with fn_kwargs={"text_column": ...}.'
             )
-        texts = batch[text_column]
-        if is_pandas:  # Where a text is null, pandas has NaN.
-            texts = texts.astype(object).where(texts.notna(), None)
-        ids, scores = self.best(texts.to_pylist() if is_arrow else texts)
+        ids, scores = self.best(batch[text_column])
         names = self.config.label_names
         labels = [None if i is None else names[i] for i in ids]
         answers = {LABEL_COLUMN: labels, SCORE_COLUMN: scores}
