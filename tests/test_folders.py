@@ -2,10 +2,11 @@
 
 import json
 import re
+import shutil
 from itertools import product
 
 import pytest
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from written_files import rows_of
 
 from sentiment_hf import SentimentError, load_reviews
@@ -148,6 +149,29 @@ def test_a_saved_data_set_cannot_name_files_elsewhere(run, tmp_path):
         result = run("annotate", tmp_path / "own", "--output", tmp_path / "out")
         assert result.exit_code == 2, result.output
         assert ("outside its folder" if files and files[0] else "damaged") in result.stderr
+
+
+@pytest.mark.parametrize("linked", ["train", "train/data-00000-of-00001.arrow"])
+def test_a_saved_data_set_cannot_link_to_files_elsewhere(run, tmp_path, linked):
+    for name in ("other", "own"):
+        rows = Dataset.from_dict({"text": [name], "label": ["pos"]})
+        DatasetDict(train=rows).save_to_disk(tmp_path / name)
+    own = tmp_path / "own" / linked
+    shutil.rmtree(own) if own.is_dir() else own.unlink()
+    own.symlink_to(tmp_path / "other" / linked)
+    result = run("annotate", tmp_path / "own", "--output", tmp_path / "out")
+    assert result.exit_code == 2, result.output
+    assert "outside its folder" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["state.json", "dataset_dict.json", ".huggingface.yaml"])
+def test_what_has_no_end_is_not_read_for_a_data_set(run, write, name):
+    folder = write("own/train.csv", "text,label", "good,pos").parent
+    (folder / name).symlink_to("/dev/zero")
+    result = run("evaluate", folder)
+    assert result.exit_code == 2
+    assert f"{name} is no regular file." in result.stderr
 
 
 def test_a_card_that_cannot_be_read_is_a_sentence(run, write):

@@ -142,8 +142,8 @@ def _card_configs(path: Path) -> MetadataConfigs:
     """What a folder's card says of its files, read as `datasets` reads it."""
     card, more = path / config.REPOCARD_FILENAME, path / config.REPOYAML_FILENAME
     try:
-        data = DatasetCard.load(card).data if card.is_file() else DatasetCardData()
-        if more.is_file():
+        data = DatasetCard.load(card).data if _regular(card).exists() else DatasetCardData()
+        if _regular(more).exists():
             values = yaml.safe_load(more.read_text(encoding="utf-8")) or {}
             data = DatasetCardData(**{**data.to_dict(), **values})
         return MetadataConfigs.from_dataset_card_data(data)
@@ -259,16 +259,25 @@ def check_saved(path: Path) -> None:
     dictionary, folders = path / config.DATASETDICT_JSON_FILENAME, [path]
     try:
         if dictionary.exists():
-            names = json.loads(dictionary.read_bytes())["splits"]
+            names = json.loads(_regular(dictionary).read_bytes())["splits"]
             check_split_names(names)
             folders = [path / name for name in names]
         for folder in folders:
-            state = json.loads((folder / config.DATASET_STATE_JSON_FILENAME).read_bytes())
-            for file in state["_data_files"]:
-                if not is_plain(file["filename"]):
-                    raise _elsewhere(path, file["filename"])
+            state = _regular(folder / config.DATASET_STATE_JSON_FILENAME)
+            for file in json.loads(state.read_bytes())["_data_files"]:
+                name = file["filename"]
+                inside = (folder / name).resolve().is_relative_to(path.resolve())
+                if not (is_plain(name) and inside):
+                    raise _elsewhere(path, name)
     except (KeyError, TypeError) as error:
         raise SentimentError(f"The data set {path} is damaged: it lacks {error}.") from error
+
+
+def _regular(path: Path) -> Path:
+    """The path of a file, which a device or a pipe is not: reading those may never end."""
+    if path.exists() and not path.is_file():
+        raise SentimentError(f"{path} is no regular file.")
+    return path
 
 
 def is_plain(name: str) -> bool:

@@ -73,7 +73,10 @@ def _is_hidden(path: Path) -> bool:
 def _text_files(path: Path) -> dict[str, list[Path]]:
     """The texts in each folder of a folder, in the order of their numbers: neighbours stay so."""
     found = {folder.name: folder.glob("*.txt") for folder in _folders(path)}
-    own = {name: [one for one in files if not _is_hidden(one)] for name, files in found.items()}
+    own = {
+        name: [one for one in files if one.is_file() and not _is_hidden(one)]
+        for name, files in found.items()
+    }
     return {name: sorted(files, key=_by_numbers) for name, files in own.items() if files}
 
 
