@@ -81,6 +81,8 @@ def test_batches_computed_at_once_give_the_logits_of_one_after_the_other(
     monkeypatch.setattr("sentiment_hf.model.inference.WORDS_PER_BATCH", 100)
     pipe, texts, used = make_pipeline(**fields), some_texts(200), set()
     pipe.network.linear.register_forward_hook(lambda *_: used.add(threading.get_ident()))
+    # While the two threads start, one that is born meanwhile would take their number for its own.
+    pipe.logits(texts)
     with ThreadPoolExecutor(4) as callers:
         found = list(callers.map(pipe.logits, [texts[i:] for i in range(8)]))
         assert set(callers.map(lambda _: torch.get_num_threads(), range(20))) == {2}
