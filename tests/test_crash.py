@@ -240,18 +240,19 @@ def test_a_finished_training_whose_files_had_not_all_taken_their_places_is_finis
     trained, tmp_path
 ):
     folder = tmp_path / "out"
-    (folder / ".sentiment-hf-1/files").mkdir(parents=True)
-    (folder / ".sentiment-hf-1/made-by-sentiment-hf").touch()
+    staging = folder / ".sentiment-hf-0123456789abcdef"
+    (staging / "files").mkdir(parents=True)
+    (staging / f"made-by-sentiment-hf-{staging.stat().st_ino}").touch()
     for path in published(trained):
-        copy = folder / ".sentiment-hf-1/files" / path.relative_to(trained)
+        copy = staging / "files" / path.relative_to(trained)
         copy.parent.mkdir(exist_ok=True)
         copy.write_bytes(path.read_bytes())
     assert not (folder / "config.json").exists()
-    (folder / ".sentiment-hf-1/complete").touch()
+    (staging / "complete").touch()
     assert answers(folder) == answers(trained)
     assert OutputFolder(folder, resume=True, overwrite=False).is_finished()
     assert (folder / "training.json").exists()
-    assert not (folder / ".sentiment-hf-1").exists()
+    assert not staging.exists()
 
 
 @pytest.mark.parametrize("repo_id", ["a/..", "a/../..", "../x"])

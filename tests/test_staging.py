@@ -5,18 +5,16 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from killed_writers import run_killed_at
+from replaced_folders import NEW, OLD, content, fill, own, replaced_folder
 
 from sentiment_hf import SentimentError
 from sentiment_hf.checkpoint.files import write_json
 from sentiment_hf.checkpoint.staging import locked, recover_folder, staged_folder, whole_folder
 
-OLD = {"a": "old", "b": "old", "sub/c": "old"}
-NEW = {"a": "new", "sub/c": "new", "sub/d": "new"}
 REPLACE = """
 def own(folder):
     return [path for path in folder.glob("[a-z]*") if path.is_file()] + list(folder.glob("sub/*"))
@@ -26,27 +24,6 @@ with locked(target), staged_folder(target, own) as new:
     for name in ("a", "sub/c", "sub/d"):
         (new / name).write_text("new")
 """
-
-
-def fill(folder: Path, content: dict[str, str]) -> None:
-    for name, text in content.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-
-
-def own(folder: Path) -> list[Path]:
-    return [path for path in folder.glob("[a-z]*") if path.is_file()] + list(folder.glob("sub/*"))
-
-
-@contextmanager
-def replaced_folder(folder: Path):
-    with locked(folder), staged_folder(folder, own) as new:
-        yield new
-
-
-def content(folder: Path) -> dict[str, str]:
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    return {str(path.relative_to(folder)): path.read_text() for path in files}
 
 
 def all_names(folder: Path) -> list[str]:
@@ -147,7 +124,16 @@ def test_a_folder_is_replaced_under_any_of_its_names_again_and_again(tmp_path, m
         assert sorted(os.listdir()) == ["link", "model", "other"]
 
 
-@pytest.mark.parametrize("name", [".model.old", ".model.new", "model/.sentiment-hf-1", "a.new"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".model.old",
+        ".model.new",
+        "model/.sentiment-hf-1",
+        f"model/.sentiment-hf-{'0' * 16}",
+        "a.new",
+    ],
+)
 def test_what_a_person_has_put_there_is_not_ours_by_its_name(tmp_path, name):
     target = tmp_path / "model"
     fill(target, OLD)

@@ -7,8 +7,10 @@ before the mark, nothing has changed; after it, readers take the hidden folder f
 """
 
 import os
+import re
 import secrets
 import shutil
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,8 +21,10 @@ from sentiment_hf.errors import SentimentError
 
 LOCK_FILE = ".sentiment-hf.lock"
 STAGING = ".sentiment-hf-"  # A random number follows.
+STAGING_NAME = re.compile(rf"{re.escape(STAGING)}[0-9a-f]{{16}}")
 # In a staging folder: whose it is, the files, and that they are all there.
 OWNER_MARK, STAGED, COMPLETE_MARK = "made-by-sentiment-hf", "files", "complete"
+VOLUME_FOLDER = "lost+found"  # A mounted volume brings it along.
 
 OwnFiles = Callable[[Path], Iterable[Path]]
 
@@ -104,15 +108,30 @@ def _take(descriptor: int) -> bool:
 
 def is_leftover(path: Path) -> bool:
     """Whether a writer that was killed has left this; the name alone is no proof of a folder."""
-    if path.is_symlink() or not path.name.startswith(".sentiment-hf"):
+    if path.is_symlink():
         return False
     if path.name == LOCK_FILE:
         return path.is_file()
-    return path.is_dir() and ((path / OWNER_MARK).exists() or not any(path.iterdir()))
+    if not STAGING_NAME.fullmatch(path.name) or not path.is_dir():
+        return False
+    return _owner_mark(path).exists() or not any(path.iterdir())
+
+
+def _owner_mark(staging: Path) -> Path:
+    """The mark names its folder's inode, which a download, an archive and a copy do not keep.
+
+    So a staging folder that came with a stranger's checkpoint is none. The number of the device is
+    left out: a restart of the machine may change it.
+    """
+    return staging / f"{OWNER_MARK}-{staging.lstat().st_ino}"
 
 
 def _stagings(folder: Path) -> list[Path]:
     return [path for path in folder.glob(f"{STAGING}*") if is_leftover(path)]
+
+
+def _is_complete(staging: Path) -> bool:
+    return (staging / COMPLETE_MARK).exists() and not (staging / STAGED).is_symlink()
 
 
 def name_of(folder: Path) -> str:
@@ -126,7 +145,7 @@ def whole_folder(folder: Path) -> Path:
     """The folder, or the hidden one inside it whose files had not yet all taken their places."""
     with suppress(OSError, ValueError):  # No name that a folder could have.
         for staging in _stagings(folder):
-            if (staging / COMPLETE_MARK).exists():
+            if _is_complete(staging):
                 return staging / STAGED
     return folder
 
@@ -134,8 +153,11 @@ def whole_folder(folder: Path) -> Path:
 def recover_folder(folder: Path, own_files: OwnFiles) -> None:
     """Ends the work of a writer that was cut off; only for who has the folder `locked`."""
     for staging in _stagings(folder):
-        if (staging / COMPLETE_MARK).exists():
-            _put_in_place(folder, staging, own_files)
+        if _is_complete(staging):
+            staged = staging / STAGED
+            names = {path.relative_to(staged) for path in own_files(staged)}
+            _check_places(folder, names, own_files)
+            _put_in_place(folder, staging, names, own_files)
         _discard(staging)
 
 
@@ -153,7 +175,7 @@ def staged_folder(folder: Path, own_files: OwnFiles, kept: Iterable[Path] = ()) 
     recover_folder(folder, own_files)
     staging = folder / f"{STAGING}{secrets.token_hex(8)}"
     staging.mkdir()
-    (staging / OWNER_MARK).touch()
+    _owner_mark(staging).touch()
     staged = staging / STAGED
     try:
         staged.mkdir()
@@ -162,6 +184,8 @@ def staged_folder(folder: Path, own_files: OwnFiles, kept: Iterable[Path] = ()) 
             copy.parent.mkdir(parents=True, exist_ok=True)
             _link(path, copy)
         yield staged
+        names = {path.relative_to(staged) for path in staged.rglob("*") if path.is_file()}
+        _check_places(folder, names, own_files)
         for path in [*staged.rglob("*"), staged, staging, folder]:
             sync(path)
         (staging / COMPLETE_MARK).touch()
@@ -169,15 +193,47 @@ def staged_folder(folder: Path, own_files: OwnFiles, kept: Iterable[Path] = ()) 
     except BaseException:
         _discard(staging)
         raise
-    _put_in_place(folder, staging, own_files)
+    _put_in_place(folder, staging, names, own_files)
     _discard(staging)
 
 
-def _put_in_place(folder: Path, staging: Path, own_files: OwnFiles) -> None:
+def _check_places(folder: Path, names: set[Path], own_files: OwnFiles) -> None:
+    check_places(folder, names | {path.relative_to(folder) for path in own_files(folder)})
+
+
+def check_places(folder: Path, names: Iterable[Path]) -> None:
+    """Looks whether files of these names could be put into a folder, or replaced there.
+
+    Raises:
+        SentimentError: a folder or a link is in the way, or the user may not write there.
+    """
+    user = os.geteuid() if sys.platform != "win32" else 0
+    for name in names:
+        place = folder / name
+        for parent in [folder / part for part in name.parents if part.name]:
+            if parent.is_symlink() or (parent.exists() and not parent.is_dir()):
+                raise SentimentError(
+                    f"{parent} is a link or a file, where a folder of its own is needed: remove it."
+                )
+        if place.is_dir() and not place.is_symlink():
+            raise SentimentError(f"{place} is a folder, where a file is needed: remove it.")
+        if not place.parent.exists():
+            continue
+        inside = place.parent.stat()
+        # In a sticky folder a file is replaced by its owner, or the folder's, alone.
+        is_sticky = bool(inside.st_mode & stat.S_ISVTX) and user not in (0, inside.st_uid)
+        others = is_sticky and os.path.lexists(place) and place.lstat().st_uid != user
+        if others or not os.access(place.parent, os.W_OK | os.X_OK):
+            raise SentimentError(
+                f"{place} cannot be written: the folder, or the file in it, belongs to another"
+                " user.",
+                exit_status=1,
+            )
+
+
+def _put_in_place(folder: Path, staging: Path, names: set[Path], own_files: OwnFiles) -> None:
     """Gives each staged file its place, the weights last; can be repeated."""
     staged = staging / STAGED
-    files = [path for path in staged.rglob("*") if path.is_file() and not path.is_symlink()]
-    names = {path.relative_to(staged) for path in files}
     touched = {folder}
     for name in sorted(names, key=lambda name: (name.suffix == ".safetensors", name)):
         place, moving = folder / name, staging / "moving"
@@ -204,7 +260,7 @@ def _discard(staging: Path) -> None:
         sync(staging)
         shutil.rmtree(staging / STAGED, ignore_errors=True)
         (staging / "moving").unlink(missing_ok=True)
-        (staging / OWNER_MARK).unlink(missing_ok=True)
+        _owner_mark(staging).unlink(missing_ok=True)
         staging.rmdir()
 
 
