@@ -16,11 +16,13 @@ from sentiment_hf.checkpoint.figures import draw_confusion_matrix, draw_reliabil
 from sentiment_hf.checkpoint.folder import (
     EVALUATION_FILE,
     REFERENCE_FOLDER,
+    REQUIRED_FILES,
+    checkpoint_names,
     is_checkpoint,
     saved_checkpoint,
 )
 from sentiment_hf.checkpoint.records import read_record, write_record
-from sentiment_hf.checkpoint.staging import locked, whole_folder
+from sentiment_hf.checkpoint.staging import check_places, locked, whole_folder
 from sentiment_hf.checkpoint.weights import weights_named
 from sentiment_hf.data.label_map import match_labels
 from sentiment_hf.data.loading import (
@@ -96,8 +98,14 @@ def evaluate(
     if save and not own:
         raise SentimentError("`save` writes into a local checkpoint folder; name it with `model`.")
     if save:
-        with locked(folder):
-            pass  # What cannot be written is said before anything is measured.
+        linked = [name for name in REQUIRED_FILES if (whole / name).is_symlink()]
+        if linked:
+            raise SentimentError(
+                f"{folder / linked[0]} is a link; `save` writes into a checkpoint that has its own"
+                " files: copy it first."
+            )
+        with locked(folder):  # What cannot be written is said before anything is measured.
+            check_places(folder, checkpoint_names(folder))
     weights = weights_named(whole)
     pipe = SentimentPipeline.from_pretrained(model, device=device, dtype=dtype, backend=backend)
     split = split or _split_to_measure(dataset, config, revision)
@@ -175,6 +183,12 @@ def _save(
         "by_confidence": accuracy_by("confidence", correct, confidence, CONFIDENCE_LIMITS),
     }
     with saved_checkpoint(folder) as staged:
+        if weights_named(staged) != weights:
+            raise SentimentError(
+                f"The weights in {folder} were replaced while they were measured, so nothing was"
+                " saved: evaluate it again.",
+                exit_status=1,
+            )
         # Only now: another process may have written while this one measured.
         others = _other_results(read_record(staged, EVALUATION_FILE), record)
         record |= {"others": others} if others else {}

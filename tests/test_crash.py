@@ -227,6 +227,21 @@ def test_a_folder_that_nobody_may_write_is_refused_before_the_data_set_is_read(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["README.md", "training.json", "figures"])
+def test_what_the_last_step_could_not_replace_is_refused_before_the_first(
+    tmp_path, monkeypatch, name
+):
+    (tmp_path / "out" / name).mkdir(parents=True)
+    if name == "figures":  # Of another user.
+        real = os.access
+        monkeypatch.setattr(
+            os, "access", lambda path, mode: Path(path).name != name and real(path, mode)
+        )
+    with pytest.raises(SentimentError, match=rf"{name} is a folder|belongs to another user"):
+        run_training("no/such/data", tmp_path / "out")
+    assert os.listdir(tmp_path / "out") == [name]
+
+
 def test_resuming_a_checkpoint_that_no_training_wrote_is_not_finished(checkpoint, run, easy_csv):
     before = {path: path.read_bytes() for path in checkpoint.iterdir()}
     result = run("train", easy_csv, "--output", checkpoint, "--resume")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sentiment_hf.arguments import check_path
 from sentiment_hf.checkpoint.files import read_json
-from sentiment_hf.checkpoint.staging import is_leftover, locked, staged_folder
+from sentiment_hf.checkpoint.staging import is_leftover, locked, recover_folder, staged_folder
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.model.config import LSTMConfig
 
@@ -76,6 +76,7 @@ def saved_checkpoint(folder: str | Path) -> Iterator[Path]:
     check_path("folder", folder)
     folder = Path(folder)
     with locked(folder):
+        recover_folder(folder, published)  # What a writer was cut off with is kept, too.
         kept = [path for path in published(folder) if path.name != CARD_FILE]
         with staged_folder(folder, published, kept) as new:
             yield new
@@ -92,6 +93,13 @@ def published(folder: Path, names: Iterable[str] = PUBLISHED_FILES) -> list[Path
     # A linked folder leads elsewhere as a linked file does; the checkpoint's own may be a link.
     own = [path for path in found if path.parent == folder or not path.parent.is_symlink()]
     return [path for path in own if is_own_file(path)]
+
+
+def checkpoint_names(folder: Path) -> list[Path]:
+    """The files that a writer may put into a folder, or replace there."""
+    return [Path(name) for name in PUBLISHED_FILES] + [
+        path.relative_to(folder) for path in published(folder)
+    ]
 
 
 def read_config(folder: Path) -> LSTMConfig:

@@ -12,10 +12,9 @@ from sentiment_hf.checkpoint.folder import (
     FIGURES_FOLDER,
     LARGEST_CONFIG_BYTES,
     TRAINING_FILE,
-    WEIGHTS_FILE,
     is_own_file,
 )
-from sentiment_hf.checkpoint.weights import weights_header
+from sentiment_hf.checkpoint.weights import weights_header, weights_named
 from sentiment_hf.errors import SentimentError
 
 MEASURED_KEY = "weights"
@@ -35,16 +34,24 @@ def read_record(folder: Path, name: str) -> dict[str, Any]:
     if not is_own_file(folder / name):
         return {}
     values = read_json(folder / name, LARGEST_CONFIG_BYTES)
-    header = weights_header(folder)
-    is_old = MEASURED_KEY not in values and CONFIG_FILE not in header
-    return values if is_old or values.get(MEASURED_KEY) == header.get(WEIGHTS_FILE) else {}
+    if MEASURED_KEY not in values:
+        return {} if CONFIG_FILE in weights_header(folder) else values
+    weights = weights_named(folder)
+    return values if weights is not None and values[MEASURED_KEY] == weights else {}
 
 
 def drop_other_records(folder: Path) -> None:
-    """Removes what was measured of other weights than those in the folder."""
-    for name in (TRAINING_FILE, EVALUATION_FILE):
+    """Removes what was measured of other weights than those in the folder.
+
+    The figures stay where each record does, and there is one: they name no weights themselves.
+    """
+    there = [name for name in (TRAINING_FILE, EVALUATION_FILE) if is_own_file(folder / name)]
+    stay = []
+    for name in there:
         with suppress(SentimentError):
-            if not is_own_file(folder / name) or read_record(folder, name):
+            if read_record(folder, name):
+                stay.append(name)
                 continue
         (folder / name).unlink()
+    if not stay or stay != there:
         shutil.rmtree(folder / FIGURES_FOLDER, ignore_errors=True)

@@ -231,8 +231,17 @@ def _content_checksum(path: Path, without: tuple[str, ...] = ()) -> str:
 
 
 def weights_named(folder: Path) -> str | None:
-    """The checksum by which records name the weights in a folder."""
-    return weights_header(folder).get(WEIGHTS_FILE)
+    """The checksum by which records name the weights in a folder; None where it has none.
+
+    It is taken of the weights themselves where the file does not say it, as others write it.
+    """
+    try:
+        with _opened(folder / WEIGHTS_FILE) as file:
+            named = _checksums(file.metadata()).get(WEIGHTS_FILE)
+            names = file.keys()
+            return named or weights_checksum({name: file.get_tensor(name) for name in names})
+    except (SentimentError, SafetensorError, OSError, TypeError, AttributeError):
+        return None
 
 
 def weights_header(folder: Path) -> dict[str, Any]:

@@ -13,11 +13,18 @@ from sentiment_hf.checkpoint.files import plain_path
 from sentiment_hf.checkpoint.folder import (
     CONFIG_FILE,
     TRAINING_FILE,
+    checkpoint_names,
     foreign_file,
     published,
     read_config,
 )
-from sentiment_hf.checkpoint.staging import locked, recover_folder, staged_folder, whole_folder
+from sentiment_hf.checkpoint.staging import (
+    check_places,
+    locked,
+    recover_folder,
+    staged_folder,
+    whole_folder,
+)
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.training.state import STATE_FILES, STATE_FOLDER, StateFolder
 
@@ -91,6 +98,7 @@ class OutputFolder:
         if accelerator.is_main_process and place == self.path:
             with locked(self.path):
                 recover_folder(self.path, published)
+                check_places(self.path, checkpoint_names(self.path))
 
     def begin(self, accelerator: Accelerator) -> None:
         """Keeps other processes out from here on."""
