@@ -1,5 +1,6 @@
 """The card: from measured facts only, complete, and readable by the Hub."""
 
+import ast
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from sentiment_hf.checkpoint.files import read_json
 from sentiment_hf.checkpoint.folder import REFERENCE_FOLDER
 from sentiment_hf.checkpoint.records import write_record
 from sentiment_hf.checkpoint.weights import weights_named
+from sentiment_hf.errors import printable
 from sentiment_hf.export.transformers_folder import export_transformers
 
 
@@ -164,6 +166,28 @@ def test_labels_and_records_stay_text_in_every_card(make_pipeline, tmp_path):
         assert not re.search(r"(?<!\\)\]\(|<i", shown.replace(f'"{folder.name}"', ""))
     listed = r"a\|b\`c 1, !\[x\](http://localhost/x.png)&lt;img&gt; 1, good: \[1\]\\ 1; texts"
     assert listed in render_card(folder)
+
+
+def test_names_and_nested_values_stay_text_in_the_card(make_pipeline, tmp_path):
+    evil = "[click](http://localhost) ![p](http://localhost/p.png)"
+    folder = tmp_path / 'a"b\n```\n<script>`'
+    make_pipeline().save_pretrained(folder)
+    data = {"dataset": "own", "train_rows": 3, "validation_rows": 1}
+    training = {"data": data, "arguments": {"teacher": [evil], "more": {evil: [evil]}}}
+    training |= {"validation_accuracy": 0, "seconds": 1, "versions": {}}
+    training |= {"hardware": {"device": "d", "precision": "p"}}
+    write_record(folder, "training.json", training, weights_named(folder))
+    evaluate("sample", folder, save=True)
+    (folder / "figures/x](y) <img src=x>\n\n# Evil.png").write_bytes(b"")
+    text = render_card(folder).split("---", 2)[2]
+    (code,) = re.findall(r"```python\n(.*?)\n```\n", text, re.DOTALL)
+    ast.parse(code)
+    command = f"sentiment-hf evaluate my.csv --model {printable(folder.name)}"
+    shown = text.replace(code, "").replace(f"```` {command} ````", "")
+    assert not re.search(r"(?<!\\)(?:\\\\)*\]\(http|<(?:script|img)|^# Evil", shown, re.MULTILINE)
+    figures = "![x\\](y) &lt;img src=x&gt;\\n\\n# Evil](figures/x%5D%28y%29%20%3Cimg%20src%3Dx%3E"
+    assert figures in shown.replace("\\\\n", "\\n")
+    assert text.count("\n```") == 4
 
 
 def test_a_figure_that_could_not_be_measured_is_left_out(make_pipeline, tmp_path):

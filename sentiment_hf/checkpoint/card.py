@@ -3,10 +3,12 @@
 import hashlib
 import html
 import logging
+import os
 import re
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from sentiment_hf.checkpoint.files import read_bytes, read_json, write_text
 from sentiment_hf.checkpoint.folder import (
@@ -21,7 +23,7 @@ from sentiment_hf.checkpoint.folder import (
 )
 from sentiment_hf.checkpoint.records import read_record
 from sentiment_hf.checkpoint.staging import name_of
-from sentiment_hf.errors import SentimentError, printable
+from sentiment_hf.errors import SentimentError, json_text, printable
 from sentiment_hf.version import __version__
 
 if TYPE_CHECKING:
@@ -65,10 +67,19 @@ def as_code(text: str, *, cell: bool = False) -> str:
     return f"{fence} {text} {fence}"
 
 
+class _Text(str):
+    """Text in Markdown; a list that is printed shows it as it is, without a second escaping."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"'{self}'"
+
+
 def as_text(value: Any) -> Any:
     """What a record says, as text in Markdown: no HTML, no link, no end of a cell, no code."""
     if isinstance(value, str):
-        return MARKDOWN.sub(r"\\\g<0>", html.escape(printable(value), quote=False))
+        return _Text(MARKDOWN.sub(r"\\\g<0>", html.escape(printable(value), quote=False)))
     if isinstance(value, list):
         return [as_text(one) for one in value]
     if isinstance(value, dict):
@@ -109,14 +120,19 @@ def render_card(folder: Path, repo_id: str | None = None) -> str:
             data,
             template_path=str(TEMPLATE),
             name=as_text(name),
-            model=model,
+            model=json_text(model),
+            command=as_code(f"sentiment-hf evaluate my.csv --model {model}"),
             config=config,
             has_tokenizer=(folder / TOKENIZER_FILE).exists(),
             labels=" and ".join(map(as_code, config.label_names)),
             training=as_text(training),
             results=as_text(results),
             metrics=METRICS,
-            figures=[path.name for path in published(folder) if path.parent != folder],
+            figures=[
+                (as_text(path.stem.replace("_", " ")), quote(os.fsencode(path.name)))
+                for path in published(folder)
+                if path.parent != folder
+            ],
             licence=data.license,
             imdb=HUB_IMDB in (data.datasets or []),
             config_version=__version__,
