@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from sentiment_hf import LSTMForSequenceClassification, SentimentError, SentimentPipeline
 from sentiment_hf.checkpoint.weights import weights_checksum
+from sentiment_hf.data.tokenization import word_tokenizer
 from sentiment_hf.errors import UNPRINTABLE
 
 TEXTS = ["a good film", "not a bad film , warm and good and cold and bad", "", "cold zebra"]
@@ -82,6 +83,21 @@ def test_the_network_alone_is_saved_and_loaded(checkpoint, tmp_path):
     assert torch.equal(network(ids), pipe.network(ids))
     with pytest.raises(SentimentError, match=TOKENIZER):
         SentimentPipeline.from_pretrained(tmp_path / "alone")
+
+
+def test_a_network_does_not_vouch_for_the_tokenizer_of_another(checkpoint, make_pipeline, tmp_path):
+    network = LSTMForSequenceClassification.from_pretrained(checkpoint)
+    other = make_pipeline()
+    words = list(json.loads(other.tokenizer.to_str())["model"]["vocab"])
+    order = [*words[:2], *reversed(words[2:])]
+    other.tokenizer = word_tokenizer({word: i for i, word in enumerate(order)})
+    other.save_pretrained(tmp_path / "other")
+    before = {path: path.read_bytes() for path in (tmp_path / "other").iterdir()}
+    with pytest.raises(SentimentError, match="tokenizer of another network"):
+        network.save_pretrained(tmp_path / "other")
+    assert {path: path.read_bytes() for path in (tmp_path / "other").iterdir()} == before
+    network.save_pretrained(checkpoint)
+    assert SentimentPipeline.from_pretrained(checkpoint)(TEXTS)
 
 
 def test_a_loaded_network_can_be_trained_on(checkpoint):

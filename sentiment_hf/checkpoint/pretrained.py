@@ -9,16 +9,31 @@ from torch.overrides import TorchFunctionMode
 
 from sentiment_hf.checkpoint.card import write_card
 from sentiment_hf.checkpoint.download import find_checkpoint
-from sentiment_hf.checkpoint.folder import CONFIG_FILE, WEIGHTS_FILE, read_config, saved_checkpoint
+from sentiment_hf.checkpoint.folder import (
+    CONFIG_FILE,
+    TOKENIZER_FILE,
+    WEIGHTS_FILE,
+    read_config,
+    saved_checkpoint,
+)
 from sentiment_hf.checkpoint.records import drop_other_records
 from sentiment_hf.checkpoint.upload import PushToHubMixin
-from sentiment_hf.checkpoint.weights import read_weights, write_network
+from sentiment_hf.checkpoint.weights import (
+    files_checksums,
+    read_weights,
+    weights_header,
+    write_network,
+)
+from sentiment_hf.errors import SentimentError
 from sentiment_hf.model.config import LSTMConfig
 from sentiment_hf.model.network import LSTMClassifier
 
 
 class LSTMForSequenceClassification(LSTMClassifier, PushToHubMixin):
     """The network alone, without its tokenizer; `forward` is `LSTMClassifier.forward`."""
+
+    # Of the tokenizer that the weights were loaded beside; None of a network built anew.
+    _tokenizer_checksum: str | None = None
 
     @classmethod
     def from_pretrained(
@@ -52,8 +67,19 @@ class LSTMForSequenceClassification(LSTMClassifier, PushToHubMixin):
         return read_network(folder, read_config(folder))
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Writes `config.json`, `model.safetensors` and a card into a folder."""
+        """Writes `config.json`, `model.safetensors` and a card into a folder.
+
+        Raises:
+            SentimentError: the folder holds another tokenizer than the one that the network was
+                loaded with.
+        """
         with saved_checkpoint(folder) as new:
+            there = files_checksums(new).get(TOKENIZER_FILE)
+            if None not in (there, self._tokenizer_checksum) and there != self._tokenizer_checksum:
+                raise SentimentError(
+                    f"{folder} holds the tokenizer of another network, which numbers the words"
+                    " differently: save into another folder, or save the whole `SentimentPipeline`."
+                )
             write_network(new, self)
             drop_other_records(new)
             write_card(new)
@@ -67,6 +93,7 @@ def read_network(folder: Path, config: LSTMConfig) -> LSTMForSequenceClassificat
         network = LSTMForSequenceClassification(config)
     tensors = {name: torch.from_numpy(values) for name, values in weights.items()}
     network.load_state_dict(tensors, assign=True)
+    network._tokenizer_checksum = weights_header(folder).get(TOKENIZER_FILE)
     return network.eval()
 
 
