@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from replaced_folders import NEW, OLD, content, fill, own, replaced_folder
 
-from sentiment_hf import SentimentError
+from sentiment_hf import SentimentError, train
 from sentiment_hf.checkpoint.staging import locked, recover_folder, whole_folder
+from sentiment_hf.export.transformers_folder import export_transformers
 
 
 def left_after_the_mark(target: Path, new: dict[str, str]) -> Path:
@@ -97,3 +98,16 @@ def test_what_cannot_take_its_place_is_said_before_anything_changes(tmp_path, mo
     with pytest.raises(SentimentError, match=r"remove it|another user"):
         replace()
     assert content(tmp_path) == before
+
+
+def test_a_mounted_volume_may_bring_its_folder_along(checkpoint, easy_csv, tmp_path):
+    for name in ("trained", "exported"):
+        (tmp_path / name / "lost+found").mkdir(parents=True)
+    train(easy_csv, tmp_path / "trained", epochs=1, show_progress=False)
+    train(easy_csv, tmp_path / "trained", epochs=1, show_progress=False, overwrite=True)
+    export_transformers(checkpoint, tmp_path / "exported")
+    for name in ("trained", "exported"):
+        assert {"lost+found", "README.md"} <= set(os.listdir(tmp_path / name))
+    (tmp_path / "trained/figures/lost+found").mkdir()
+    with pytest.raises(SentimentError, match=r"figures/lost\+found"):
+        train(easy_csv, tmp_path / "trained", overwrite=True)

@@ -8,7 +8,13 @@ from pathlib import Path
 
 from sentiment_hf.arguments import check_path
 from sentiment_hf.checkpoint.files import read_json
-from sentiment_hf.checkpoint.staging import is_leftover, locked, recover_folder, staged_folder
+from sentiment_hf.checkpoint.staging import (
+    VOLUME_FOLDER,
+    is_leftover,
+    locked,
+    recover_folder,
+    staged_folder,
+)
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.model.config import LSTMConfig
 
@@ -50,7 +56,7 @@ def foreign_file(folder: Path, also_ours: tuple[str, ...] = ()) -> str | None:
     def first_in(inner: Path) -> str | None:
         for path in sorted(inner.iterdir()):
             name = path.relative_to(folder).as_posix()
-            if is_leftover(path) or has_name_of(name, ours):
+            if is_leftover(path) or name == VOLUME_FOLDER or has_name_of(name, ours):
                 continue
             is_ours = any(pattern.startswith(f"{name}/") for pattern in ours)
             found = first_in(path) if is_ours and path.is_dir() and not path.is_symlink() else name

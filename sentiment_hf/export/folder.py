@@ -10,6 +10,7 @@ from sentiment_hf.checkpoint.card import as_code, as_text
 from sentiment_hf.checkpoint.download import find_checkpoint, model_name
 from sentiment_hf.checkpoint.files import plain_path, write_text
 from sentiment_hf.checkpoint.folder import CARD_FILE, REFERENCE_NAME, read_config
+from sentiment_hf.checkpoint.staging import VOLUME_FOLDER
 from sentiment_hf.checkpoint.tokenizer_file import read_tokenizer
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.model.config import LSTMConfig
@@ -39,7 +40,8 @@ def free_folder(output: str | Path) -> Path:
         SentimentError: there is something already.
     """
     folder = plain_path(Path(output))
-    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
+    names = set(os.listdir(folder)) if folder.is_dir() else {""}
+    if os.path.lexists(folder) and names - {VOLUME_FOLDER}:
         raise SentimentError(f"{folder} is there already: name another folder with `output`.")
     return folder
 
