@@ -36,8 +36,9 @@ MOST_EXPLAINED_WORDS = 1000
 LARGEST_PORT = 65535
 # All that the page and gradio's client send. Uploads and recordings are not in it.
 QUESTIONS = re.compile(r"/gradio_api/(?:queue/join|call/|run/|api/|cancel|reset)")
-# gradio would fetch an address of the web there, or keep a state, for anyone who asks.
-FILES = re.compile(r"/gradio_api/(?:(?:file|proxy)[=/]|deep_link)")
+# gradio would fetch an address of the web there, keep a state, or print what the address says as it
+# is, for anyone who asks.
+FILES = re.compile(r"/gradio_api/(?:(?:file|proxy)[=/]|deep_link|custom_component/)")
 EXAMPLE_CHARACTERS = range(200, 330)
 EXAMPLES_PER_LABEL = 2
 
@@ -81,14 +82,16 @@ def serve(app: "gradio.Blocks", host: str | None = None, port: int | None = None
 
     host = host or os.environ.get("GRADIO_SERVER_NAME") or THIS_MACHINE
     # gradio tries a hundred ports, five seconds each, before it says that an address is wrong.
-    listen(host, port or 0).close()
+    with listen(host, port or 0) as listener:
+        # By a name gradio would listen at all of its addresses.
+        address = listener.getsockname()[0]
     fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
-    access = Middleware(AccessMiddleware, host=host, is_closed=_is_closed)
+    access = Middleware(AccessMiddleware, host=host, address=address, is_closed=_is_closed)
     limit = Middleware(RequestBodyLimitMiddleware, max_body_size=MOST_BYTES)
-    middleware = [access, limit, Middleware(FailureMiddleware)]
+    middleware = [access, Middleware(FailureMiddleware), limit]
     try:
-        _, address, _ = app.launch(
-            server_name=f"[{host}]" if ":" in host and "[" not in host else host,
+        _, url, _ = app.launch(
+            server_name=f"[{address}]" if ":" in address else address,
             server_port=port, prevent_thread_lock=True, quiet=True, share=False, ssr_mode=False,
             mcp_server=False, num_workers=0, run_history=False, footer_links=[], js=ON_LOAD,
             theme=gr.themes.Default(primary_hue="slate", **fonts), enable_monitoring=False,
@@ -101,7 +104,7 @@ def serve(app: "gradio.Blocks", host: str | None = None, port: int | None = None
     page: Any = app.app
     page.user_middleware = [one for one in page.user_middleware if "CORS" not in one.cls.__name__]
     page.middleware_stack = page.build_middleware_stack()
-    return address
+    return url
 
 
 def _is_closed(method: str, path: str) -> bool:

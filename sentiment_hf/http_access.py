@@ -1,5 +1,6 @@
 """Where a page or a server listens, and which requests it refuses before it reads them."""
 
+import asyncio
 import errno
 import logging
 import re
@@ -42,14 +43,6 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def is_loopback(host: str) -> bool:
-    """Whether who listens there can be reached from this machine alone."""
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
-
-
 class AccessMiddleware:
     """Refuses what a page of somebody else makes a browser ask, in one sentence as JSON.
 
@@ -59,15 +52,21 @@ class AccessMiddleware:
 
     Args:
         app: the ASGI application that answers what is not refused.
-        host: where it listens; any name is accepted unless that is a loopback address.
+        host: where it listens, as the user says it.
+        address: where it listens indeed, since many a name and spelling leads to a loopback
+            address (`127.1`, those in /etc/hosts); any name is accepted unless it is one.
         is_closed: says of a method and a path whether they are refused, too.
     """
 
     def __init__(
-        self, app: Any, host: str, is_closed: Callable[[str, str], bool] | None = None
+        self,
+        app: Any,
+        host: str,
+        address: str,
+        is_closed: Callable[[str, str], bool] | None = None,
     ) -> None:
-        names = "|".join(map(re.escape, {*LOOPBACK_NAMES, host}))
-        self.is_alone = is_loopback(host)
+        names = "|".join(map(re.escape, {*LOOPBACK_NAMES, host, address, f"[{address}]"}))
+        self.is_alone = ip_address(address).is_loopback
         pattern = names if self.is_alone else ".*"
         self.app = app
         self.host = re.compile(rf"(?:{pattern})(?::\d+)?", re.IGNORECASE)
@@ -118,15 +117,21 @@ class FailureMiddleware:
 
         try:
             await self.app(scope, receive, sending)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             if scope["type"] != "http":
                 raise
-            # The message may quote the request, which is written nowhere.
-            logger.error("A request failed: %s.", type(error).__name__)
+            from starlette.requests import ClientDisconnect
+            from starlette.responses import JSONResponse
+
+            if isinstance(error, ClientDisconnect):  # Nobody waits for an answer.
+                return
+            refusal, status = "There is nothing that could answer this request.", 400
+            if isinstance(error, asyncio.CancelledError):
+                refusal, status = "The server ends before it could answer.", 503
+            else:
+                # The message may quote the request, which is written nowhere.
+                logger.error("A request failed: %s.", type(error).__name__)
             if has_started:
                 await send({"type": "http.response.body"})
                 return
-            from starlette.responses import JSONResponse
-
-            refusal = {"error": "There is nothing that could answer this request."}
-            await JSONResponse(refusal, status_code=400)(scope, receive, send)
+            await JSONResponse({"error": refusal}, status)(scope, receive, send)

@@ -18,6 +18,7 @@ from sentiment_hf.http_access import (
     MOST_CHARACTERS,
     THIS_MACHINE,
     AccessMiddleware,
+    FailureMiddleware,
     listen,
 )
 from sentiment_hf.pipeline import SentimentPipeline
@@ -66,12 +67,13 @@ def serve(
     """
     host = host or THIS_MACHINE
     with listen(host, port) as listener:
-        app = build_server(SentimentPipeline.from_pretrained(model, backend=backend), host=host)
+        name, number = listener.getsockname()[:2]
+        pipe = SentimentPipeline.from_pretrained(model, backend=backend)
+        app = build_server(pipe, host=host, address=name)
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, server_header=False,
             limit_concurrency=MOST_CONNECTIONS, timeout_graceful_shutdown=SECONDS_TO_FINISH,
         )  # fmt: skip
-        name, number = listener.getsockname()[:2]
         address = f"http://{f'[{name}]' if ':' in name else name}:{number}"
         print(f"Listening at {address} (Ctrl+C ends it)", flush=True)
         _Server(config).run(sockets=[listener])
@@ -98,13 +100,17 @@ class _Server(uvicorn.Server):
 
 
 def build_server(
-    pipe: SentimentPipeline, *, host: str = THIS_MACHINE, most_waiting: int = MOST_WAITING_REQUESTS
+    pipe: SentimentPipeline,
+    *,
+    host: str = THIS_MACHINE,
+    address: str = THIS_MACHINE,
+    most_waiting: int = MOST_WAITING_REQUESTS,
 ) -> Starlette:
     """The ASGI application for one pipeline.
 
     Args:
-        host: where it will listen; on a loopback address other names than this machine's are
-            refused.
+        host, address: where it will listen, see `AccessMiddleware`; on a loopback address other
+            names than this machine's are refused.
         most_waiting: requests that may wait for the network; more are refused (503).
     """
     batcher = _Batcher(pipe, most_waiting)
@@ -139,7 +145,10 @@ def build_server(
 
     return Starlette(
         routes=[Route("/predict", predict, methods=["POST"]), Route("/healthz", healthz)],
-        middleware=[Middleware(AccessMiddleware, host=host)],
+        middleware=[
+            Middleware(AccessMiddleware, host=host, address=address),
+            Middleware(FailureMiddleware),
+        ],
         exception_handlers={HTTPException: refuse},
         lifespan=lifespan,
     )

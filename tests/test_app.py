@@ -264,6 +264,20 @@ def test_the_page_of_a_stranger_is_refused(open_page, origin):
         assert (status, json.loads(answer)) == (403, refusal)
 
 
+@pytest.mark.parametrize("host", ["127.1", "0x7f000001", "localhost"])
+def test_any_spelling_of_this_machine_is_for_its_names_alone(open_page, host):
+    address = f"http://127.0.0.1:{urlsplit(open_page(host)).port}"
+    assert request(address, "GET", "/config")[0] == 200
+    assert request(address, "GET", "/config", Host="evil.example")[0] == 403
+
+
+def test_no_address_is_printed_as_it_is(open_page, capfd):
+    path = "/gradio_api/custom_component/0/client/component/%1b%5d52;c;ZXZpbA==%07x%0aForged.js"
+    status, _, answer = request(open_page(), "GET", path)
+    assert (status, json.loads(answer)) == (403, {"error": "This is not offered here."})
+    assert "Forged" not in "".join(capfd.readouterr())
+
+
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:1"])
 def test_a_browser_is_not_told_that_a_stranger_may_ask(open_page, origin):
     address = open_page()
@@ -352,9 +366,23 @@ def test_a_text_that_is_too_long_is_refused(ask):
     )
 
 
-def test_a_request_that_is_too_long_is_not_read(open_page):
-    status, _, _ = request(open_page(), "POST", QUESTION[1], {"data": ["x" * 2_000_000]})
+@pytest.mark.parametrize("path", [QUESTION[1], "/gradio_api/queue/join", "/gradio_api/api/read"])
+def test_a_request_that_is_too_long_is_not_read(open_page, capfd, path):
+    status, _, _ = request(open_page(), "POST", path, {"data": ["x" * 2_000_000]})
     assert status == 413
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("path", [QUESTION[1], "/gradio_api/queue/join", "/gradio_api/api/read"])
+def test_a_request_that_is_too_long_and_comes_in_pieces_is_not_read(open_page, capfd, path):
+    connection = http.client.HTTPConnection(urlsplit(open_page()).netloc, timeout=60)
+    pieces = (b" " * 50_000 for _ in range(30))
+    connection.request(
+        "POST", path, pieces, {"Content-Type": "application/json"}, encode_chunked=True
+    )
+    assert connection.getresponse().status in (400, 413)
+    connection.close()
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_the_page_is_open_to_this_machine_alone(open_page, monkeypatch):

@@ -177,6 +177,40 @@ def test_a_body_that_is_too_large_is_not_read_to_its_end(pipe, connect, declared
     assert response.json() == {"error": "The body is larger than 1,000,000 bytes."}
 
 
+def test_who_leaves_in_the_middle_leaves_no_traceback(start):
+    process, address = start()
+    head = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99\r\n\r\n{"
+    with socket.create_connection(tuple(address.split(":"))) as client:
+        client.sendall(head)
+    assert ask(address)[0] == 200
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    assert process.stderr.read() == ""
+
+
+def test_a_request_that_never_ends_ends_with_the_server_in_one_sentence(start):
+    process, address = start(code=SLOW.replace("import time", IMPATIENT))
+    head = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99\r\n\r\n{"
+    with socket.create_connection(tuple(address.split(":"))) as client:
+        client.sendall(head)
+        assert ask(address)[0] == 200
+        process.send_signal(signal.SIGTERM)
+        assert b"503" in client.recv(4096)
+    assert process.wait(30) == 0
+    assert "Traceback" not in process.stderr.read()
+
+
+@pytest.mark.parametrize("host", ["127.1", "0x7f000001", "localhost"])
+def test_any_spelling_of_this_machine_is_for_its_names_alone(start, host):
+    _, address = start("--host", host)
+    connection = http.client.HTTPConnection(address, timeout=60)
+    for name, status in (("evil.example", 403), ("127.0.0.1", 200)):
+        connection.request("GET", "/healthz", headers={"Host": name})
+        response = connection.getresponse()
+        response.read()
+        assert response.status == status
+
+
 def test_what_is_not_there_is_said_as_json(pipe, connect):
     with connect(pipe) as client:
         assert client.get("/").json() == {"error": "Not Found"}
@@ -205,7 +239,7 @@ def test_other_names_and_other_pages_are_refused(pipe, connect, path):
 
 
 def test_any_name_is_answered_where_others_can_reach_it(pipe, connect):
-    with connect(pipe, host="0.0.0.0") as client:
+    with connect(pipe, host="0.0.0.0", address="0.0.0.0") as client:
         named = {"Host": "models.example"}
         assert client.post("/predict", json={"text": "a"}, headers=named).status_code == 200
         proxied = {**named, "Origin": "https://models.example"}
@@ -275,14 +309,16 @@ from sentiment_hf.cli import main
 main()
 """
 
+IMPATIENT = "import sentiment_hf.serving, time; sentiment_hf.serving.SECONDS_TO_FINISH = 1"
+
 
 @pytest.fixture
 def start(checkpoint):
     """Starts a server whose answers take a second: `process, address = start()`."""
     started = []
 
-    def run(*arguments, **options):
-        command = [sys.executable, "-c", SLOW, "serve", "--model", checkpoint, "--port", 0]
+    def run(*arguments, code=SLOW, **options):
+        command = [sys.executable, "-c", code, "serve", "--model", checkpoint, "--port", 0]
         process = subprocess.Popen(
             [*map(str, (*command, *arguments))], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             text=True, **options,
