@@ -2,11 +2,12 @@
 
 import json
 import os
+import signal
 
 import interrupted_training
 import pytest
 import torch
-from interrupted_training import refused
+from interrupted_training import TEMPORARY, refused
 from safetensors.torch import load_file, save_file
 
 command = interrupted_training.command
@@ -33,6 +34,12 @@ def without_best(folder):
     save_file(kept, tensors_of(folder))
 
 
+def a_pipe(folder):
+    path = tensors_of(folder)
+    path.unlink()
+    os.mkfifo(path)
+
+
 def zero_eight_bytes(folder):
     with open(tensors_of(folder), "r+b") as file:
         file.seek(-5000, os.SEEK_END)
@@ -53,6 +60,7 @@ DAMAGES = {
     "a cut file": lambda f: tensors_of(f).write_bytes(tensors_of(f).read_bytes()[:999]),
     "weights of nothing": lambda f: save_file({"x": torch.ones(1)}, tensors_of(f)),
     "no best weights": without_best,
+    "a pipe": a_pipe,
 }
 
 
@@ -64,6 +72,18 @@ def test_where_the_newest_state_is_damaged_the_one_before_leads_to_the_same_weig
     result = train_again("--resume")
     assert result.exit_code == 0, result.stderr
     assert "state before" in result.stderr
+    assert (unfinished / "model.safetensors").read_bytes() == whole
+
+
+def test_the_state_before_a_damaged_one_stays_until_a_new_one_counts(command, unfinished, whole):
+    zero_eight_bytes(unfinished)
+    previous = unfinished / "training_state/previous.json"
+    before = previous.read_text()
+    killed, _ = command("--resume", moment=("os.rename", f"state.json{TEMPORARY}", 1))
+    assert killed == -signal.SIGKILL
+    assert previous.read_text() == before
+    resumed, log = command("--resume")
+    assert resumed == 0, log
     assert (unfinished / "model.safetensors").read_bytes() == whole
 
 

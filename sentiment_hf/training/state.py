@@ -45,6 +45,7 @@ class StateFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.newest_is_damaged = False
 
     def exists(self) -> bool:
         return (self.path / NEWEST).exists()
@@ -67,12 +68,15 @@ class StateFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         name = f"step-{trainer.step}.safetensors"
         checksum = _checksum(tensors)
-        if self.exists() and (newest := self._read(NEWEST)).get("tensors") != name:
+        # A damaged state does not take the place of the one before, which is whole.
+        is_whole = self.exists() and not self.newest_is_damaged
+        if is_whole and (newest := self._read(NEWEST)).get("tensors") != name:
             write_json(self.path / PREVIOUS, newest)
         write_tensors(self.path / name, tensors)
         named = {"tensors": name, "sha256": checksum, "identity": trainer.identity}
         values = {**named, **{name: getattr(trainer, name) for name in PROGRESS}}
         write_json(self.path / NEWEST, {**values, OWN_CHECKSUM: _values_checksum(values)})
+        self.newest_is_damaged = False
         self._remove_all_but({name, NEWEST, PREVIOUS, self._read(PREVIOUS).get("tensors")})
 
     def _read(self, name: str) -> dict[str, Any]:
@@ -99,6 +103,7 @@ class StateFolder:
                 raise
             logger.warning("%s Taking the state before.", error)
             self._restore(PREVIOUS, trainer)
+            self.newest_is_damaged = True
 
     def _restore(self, name: str, trainer: "Trainer") -> None:
         folder = self.path.parent.name
@@ -106,7 +111,10 @@ class StateFolder:
             progress = read_json(self.path / name)
             identity = dict(progress["identity"])
             differing = [k for k, value in trainer.identity.items() if identity.get(k) != value]
-            tensors = load_file(self.path / Path(progress["tensors"]).name)
+            path = self.path / Path(progress["tensors"]).name
+            if path.exists() and not path.is_file():  # A pipe would be waited for.
+                raise ValueError(f"{path.name} is no regular file")
+            tensors = load_file(path)
             if progress.get("sha256") not in (None, _checksum(tensors)):
                 raise ValueError("its tensors differ from their checksum")
             if progress.pop(OWN_CHECKSUM, None) not in (None, _values_checksum(progress)):
