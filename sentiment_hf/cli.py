@@ -285,7 +285,7 @@ def export(model: str, kind: str, output: Path, dtype: Any, libraries: Path | No
     """
     from sentiment_hf.export.formats import export as run
 
-    print_result(str(run(model, output, kind, dtype, libraries)))
+    print_result(printable(str(run(model, output, kind, dtype, libraries))))
 
 
 @main.command()

@@ -76,6 +76,10 @@ def test_where_the_newest_state_is_damaged_the_one_before_leads_to_the_same_weig
 
 
 def test_the_state_before_a_damaged_one_stays_until_a_new_one_counts(command, unfinished, whole):
+    # The next state has another name than the damaged one.
+    path = tensors_of(unfinished)
+    path.rename(path.with_name("step-9.safetensors"))
+    newest(unfinished, lambda progress: progress.update(tensors="step-9.safetensors"))
     zero_eight_bytes(unfinished)
     previous = unfinished / "training_state/previous.json"
     before = previous.read_text()

@@ -111,6 +111,13 @@ def test_no_part_of_a_password_is_printed_where_the_client_takes_it_for_a_port(
     assert " x" not in result.stderr
 
 
+def test_the_folder_of_an_export_cannot_write_into_the_terminal(run, monkeypatch):
+    monkeypatch.setattr("sentiment_hf.export.formats.export", lambda *_: CLIPBOARD)
+    result = run("export", "reference", "--format", "onnx", "--output", CLIPBOARD)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == f"{printable(CLIPBOARD)}\n"
+
+
 @pytest.mark.parametrize("label", ["$x", "$\\frac$", "a$b$c"])
 def test_a_dollar_in_a_label_is_a_dollar(tmp_path, label):
     draw_trajectory(tmp_path / "t.png", [0.1, 0.9], label)
