@@ -11,6 +11,7 @@ import pytest
 from safetensors.torch import load_file
 
 from sentiment_hf.checkpoint import upload
+from sentiment_hf.training.run import start_accelerator
 
 OPTIONS = ("--epochs", "2", "--batch-size", "32", "--device", "cpu", "--dtype", "float32")
 
@@ -118,7 +119,13 @@ def test_processes_that_do_not_see_each_other_stop(run, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "left", [{"LOCAL_RANK": "0"}, {"RANK": "1", "WORLD_SIZE": "1", "LOCAL_RANK": "3"}]
+    "left",
+    [
+        {"LOCAL_RANK": "0"},
+        {"RANK": "1", "WORLD_SIZE": "1", "LOCAL_RANK": "3"},
+        {"PMI_SIZE": "4"},
+        {"OMPI_COMM_WORLD_SIZE": "4"},
+    ],
 )
 def test_what_another_launcher_left_behind_starts_no_processes(
     run, easy_csv, tmp_path, monkeypatch, left
@@ -128,6 +135,12 @@ def test_what_another_launcher_left_behind_starts_no_processes(
     result = run("train", easy_csv, "--output", tmp_path / "out", *OPTIONS)
     assert result.exit_code == 0, result.stderr
     assert {name: os.environ[name] for name in left} == left
+
+
+def test_steps_to_accumulate_that_were_left_behind_change_nothing(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    assert start_accelerator("cpu", "float32").gradient_accumulation_steps == 1
+    assert os.environ["ACCELERATE_GRADIENT_ACCUMULATION_STEPS"] == "4"
 
 
 def test_a_number_of_processes_that_is_none_is_one_sentence(run, tmp_path, monkeypatch):

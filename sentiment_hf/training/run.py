@@ -36,7 +36,12 @@ from sentiment_hf.training.presets import Preset
 from sentiment_hf.training.word_vectors import word_vectors
 from sentiment_hf.version import __version__
 
-LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+LAUNCHER_VARIABLES = (
+    "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE",
+    "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE",
+)  # fmt: skip
+# accelerate would obey it where it is left over, and the weights be others than the arguments say.
+ACCUMULATION_VARIABLE = "ACCELERATE_GRADIENT_ACCUMULATION_STEPS"
 ENCODER_SIZES = ("vocab_size", "embedding_dim", "hidden_size", "num_layers", "bidirectional")
 
 logger = logging.getLogger(__name__)
@@ -201,7 +206,8 @@ def start_accelerator(device_name: str | None, dtype_name: str | None) -> Accele
     named = {} if device.index is None else {"ACCELERATE_TORCH_DEVICE": str(device)}
     started = processes_started()
     # What another launcher has left behind makes accelerate wait for processes that never come.
-    left = {} if started > 1 else {name: os.environ.pop(name, None) for name in LAUNCHER_VARIABLES}
+    ignored = (ACCUMULATION_VARIABLE, *(LAUNCHER_VARIABLES if started == 1 else ()))
+    left = {name: os.environ.pop(name, None) for name in ignored}
     try:
         with patch_environment(**named):
             accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
