@@ -1,8 +1,10 @@
 """What the command `inspect` looks at: which network, which texts, what is shown of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -122,13 +124,28 @@ def inspect(
     ]
     inspection = Inspection(pipe.trace(chosen, labels), inspected, pipe.label_names)
     if html is not None:
-        html.parent.mkdir(parents=True, exist_ok=True)
         shown = [(text, text.sides(pipe.label_names)[1]) for text in inspected]
-        write_text(html, render_page(shown, inspection.steps))
+        with _place_to_write(html) as place:
+            write_text(place, render_page(shown, inspection.steps))
     if png is not None:
         values = [point.probability for point in inspected[0].trajectory]
-        draw_trajectory(png, values, inspected[0].sides(pipe.label_names)[1])
+        with _place_to_write(png) as place:
+            draw_trajectory(place, values, inspected[0].sides(pipe.label_names)[1])
     return inspection
+
+
+@contextmanager
+def _place_to_write(path: Path) -> Iterator[Path]:
+    """Where a file is replaced, so that links, pipes and devices stay what they are."""
+    if path.exists() and not path.is_file():
+        with TemporaryDirectory() as folder:
+            place = Path(folder) / "content"
+            yield place
+            path.write_bytes(place.read_bytes())
+        return
+    place = path.resolve()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    yield place
 
 
 def untrained_pipeline(

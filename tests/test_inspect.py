@@ -137,6 +137,24 @@ def test_page_and_figure_may_stand_in_a_new_folder(checkpoint, run, tmp_path):
     assert Page(files[0]).words == ["good", "film"]
 
 
+def test_links_and_pipes_stay_what_they_are_and_get_the_content(checkpoint, run, tmp_path):
+    asked = ["inspect", "good film", "--model", checkpoint]
+    link, target, pipe = tmp_path / "link.html", tmp_path / "page.html", tmp_path / "pipe"
+    target.write_text("old")
+    link.symlink_to(target)
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    result = run(*asked, "--html", link)
+    assert (result.exit_code, result.stderr) == (0, "")
+    result = run(*asked, "--html", pipe)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert os.read(reader, 15).lower() == b"<!doctype html>"
+    os.close(reader)
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+    assert Page(target).words == ["good", "film"]
+
+
 @pytest.mark.parametrize("no_colour", [False, True], ids=["colour", "NO_COLOR"])
 def test_a_terminal_is_coloured_and_a_pipe_or_no_color_is_not(
     checkpoint, run, monkeypatch, no_colour
