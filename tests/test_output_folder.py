@@ -1,5 +1,7 @@
 """Which folder a training may write, and what it keeps of what is there."""
 
+import json
+
 import interrupted_training
 import pytest
 from interrupted_training import refused
@@ -33,6 +35,19 @@ def test_resuming_a_finished_training_says_so_and_changes_nothing(train_again, t
     assert result.exit_code == 0
     assert "already finished" in result.stderr
     assert contents(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("record", ["of other weights", ""])
+def test_a_record_that_does_not_belong_to_the_weights_finishes_nothing(
+    train_again, old, tmp_path, record
+):
+    assert train_again("--overwrite").exit_code == 0
+    path = tmp_path / "out/training.json"
+    values = json.loads(path.read_text()) | {"weights": "0" * 64}
+    path.write_text(json.dumps(values) if record else "")
+    result = train_again("--resume")
+    assert refused(result)
+    assert "finished" not in result.stderr
 
 
 def test_a_checkpoint_is_not_replaced_without_overwrite(train_again, old, tmp_path):

@@ -18,6 +18,7 @@ from sentiment_hf.checkpoint.folder import (
     published,
     read_config,
 )
+from sentiment_hf.checkpoint.records import read_record
 from sentiment_hf.checkpoint.staging import (
     check_places,
     locked,
@@ -82,7 +83,8 @@ class OutputFolder:
                     " start afresh with `overwrite`."
                 )
             return "state"
-        if occupied and self.resume and (whole / TRAINING_FILE).exists():
+        # A record of other weights says nothing of those that are there.
+        if occupied and self.resume and read_record(whole, TRAINING_FILE):
             return "training"
         if occupied and not self.overwrite:
             raise SentimentError(
