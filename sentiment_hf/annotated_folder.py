@@ -53,15 +53,7 @@ class AnnotatedPart:
         Raises:
             SentimentError: the folder holds another annotation, or something foreign.
         """
-        records = sorted(self.folder.glob(RECORDS))
-        for path in records:
-            found = read_json(path).get("identity", {})
-            for name, value in self.identity.items():
-                if found.get(name) != value:
-                    raise SentimentError(
-                        f"The folder {self.folder} holds another annotation: its `{name}` is"
-                        f" {found.get(name)!r:.80}, not {value!r:.80}; name another folder."
-                    )
+        records = self._checked_records()
         for path in [*self.folder.glob("data/*"), *([] if records else self.folder.glob("*"))]:
             if not re.fullmatch(OWN_FILES, path.relative_to(self.folder).as_posix()):
                 raise SentimentError(
@@ -73,6 +65,25 @@ class AnnotatedPart:
             logger.info("Resuming: %d shards are there already.", len(self.shards))
         made_folder(self.folder / "data")
         self._write_record()
+        try:
+            self._checked_records()  # Another part may have begun in the same moment.
+        except SentimentError:
+            if not self.shards:
+                self.record.unlink()
+            raise
+
+    def _checked_records(self) -> list[Path]:
+        """The records of all parts in the folder, which are of this same annotation."""
+        records = sorted(self.folder.glob(RECORDS))
+        for path in records:
+            found = read_json(path).get("identity", {})
+            for name, value in self.identity.items():
+                if found.get(name) != value:
+                    raise SentimentError(
+                        f"The folder {self.folder} holds another annotation: its `{name}` is"
+                        f" {found.get(name)!r:.80}, not {value!r:.80}; name another folder."
+                    )
+        return records
 
     def has(self, shard: str, rows: pa.Table) -> bool:
         """Whether a shard is there as it was written.
@@ -132,6 +143,8 @@ def push_annotation(folder: Path, repo_id: str) -> str:
             f"{len(records)} of {parts} parts and {counts['rows']} of {total} rows are in {folder};"
             " run the commands of the others."
         )
+    if any(record["identity"] != identity for record in records):
+        raise SentimentError(f"The parts in {folder} are those of different annotations.")
     for name, shard in shards.items():
         if _sha256(folder / name) != shard["sha256"]:
             raise SentimentError(f"{name} is not what was written; run the command of its part.")

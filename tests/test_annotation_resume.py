@@ -9,6 +9,9 @@ import pytest
 from datasets import Dataset, Value
 from labelled_rows import contents, read
 
+from sentiment_hf import SentimentError
+from sentiment_hf.annotated_folder import AnnotatedPart, push_annotation
+
 labelled = labelled_rows.labelled
 rows = labelled_rows.rows
 
@@ -172,3 +175,22 @@ def test_other_columns_that_changed_between_runs_are_noticed(
     result = labelled()
     assert result.exit_code == 2
     assert all(word in result.stderr for word in words), result.stderr
+
+
+def test_parts_of_different_annotations_that_begin_together_are_refused(tmp_path, monkeypatch):
+    def part(name: str, model: str) -> AnnotatedPart:
+        return AnnotatedPart(tmp_path, name, {"model": model, "num_shards": 2, "rows": {}})
+
+    real = AnnotatedPart._write_record
+
+    def beside_another(self) -> None:
+        real(part("00001-of-00002", "another"))
+        real(self)
+
+    monkeypatch.setattr(AnnotatedPart, "_write_record", beside_another)
+    with pytest.raises(SentimentError, match="holds another annotation: its `model`"):
+        part("00000-of-00002", "own").resume()
+    assert [path.name for path in tmp_path.glob("*.json")] == ["annotation-00001-of-00002.json"]
+    real(part("00000-of-00002", "own"))
+    with pytest.raises(SentimentError, match="those of different annotations"):
+        push_annotation(tmp_path, "ann/labelled")

@@ -44,6 +44,22 @@ class TestPushing:
             push_folder(checkpoint, REPO)
         assert not hub.requests
 
+    def test_a_folder_that_is_written_meanwhile_is_not_shared(
+        self, hub, checkpoint, make_pipeline, monkeypatch
+    ):
+        from sentiment_hf.checkpoint import upload
+
+        real = upload._open
+
+        def written_meanwhile(*arguments):
+            make_pipeline(seed=5).save_pretrained(checkpoint)
+            return real(*arguments)
+
+        monkeypatch.setattr(upload, "_open", written_meanwhile)
+        with pytest.raises(SentimentError, match="was written meanwhile"):
+            push_folder(checkpoint, REPO)
+        assert "model.safetensors" not in hub.files(REPO)
+
     def test_a_linked_folder_of_figures_is_not_followed(self, hub, checkpoint, tmp_path):
         (tmp_path / "private").mkdir()
         (tmp_path / "private" / "secret.png").write_bytes(b"mine")

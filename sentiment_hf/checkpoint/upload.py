@@ -2,6 +2,7 @@
 
 import tempfile
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -93,6 +94,7 @@ def push_folder(
 
     folder = whole_folder(Path(folder))
     kind, names = ("space", PAGE_FILES) if space else ("model", PUBLISHED_FILES)
+    versions = _versions(folder, names)
     if space:
         _check_page(folder)
     else:
@@ -106,6 +108,10 @@ def push_folder(
         address = without_password(f"{api.endpoint}/{'spaces/' if space else ''}{repo_id}")
         files = published(folder, names)
         new = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+        if _versions(folder, names) != versions:
+            raise SentimentError(
+                f"{folder} was written meanwhile, and is not shared: push it again.", exit_status=1
+            )
         there = {entry.rfilename: entry for entry in info.siblings or []}
         if not space:
             rendered = with_edits(folder, repo_id, render_card(folder, repo_id))
@@ -138,6 +144,12 @@ def push_folder(
         if tag:
             api.create_tag(repo_id, tag=tag, revision=commit, repo_type=kind, exist_ok=True)
     return str(address)
+
+
+def _versions(folder: Path, names: Iterable[str]) -> dict[Path, tuple[int, ...]]:
+    """What tells whether a file of a folder is still the one that was checked."""
+    stats = {path: path.stat() for path in published(folder, names)}
+    return {path: (stat.st_ino, stat.st_size, stat.st_mtime_ns) for path, stat in stats.items()}
 
 
 def check_folder(folder: Path) -> None:
