@@ -6,6 +6,7 @@ import unicodedata
 import pytest
 from datasets import Dataset
 
+from sentiment_hf.checkpoint.figures import draw_trajectory
 from sentiment_hf.data.label_map import match_labels
 
 
@@ -15,14 +16,16 @@ def test_labels_match_whatever_way_their_letters_are_encoded():
     assert match_labels([names[1], "pos"], ["pos", names[0]]) == [1, 0]
 
 
-BAD_LABELS = {
-    "not one printable line": "a\x1bb",
-    "longer than 200 characters": "a" * 201,
-    "empty": "",
-}
+BAD_LABELS = [
+    ("not one printable line", "a\x1bb"),
+    ("longer than 200 characters", "a" * 201),
+    ("empty", ""),
+    ("empty", " \xa0"),
+    ("empty", "\u200b\ufeff"),
+]
 
 
-@pytest.mark.parametrize(("fault", "label"), BAD_LABELS.items(), ids=BAD_LABELS)
+@pytest.mark.parametrize(("fault", "label"), BAD_LABELS, ids=ascii)
 def test_a_label_that_no_checkpoint_can_hold_is_shown_where_it_stands(run, tmp_path, fault, label):
     labels = ["neg", "pos"] * 20 + [label]
     columns = {"text": [f"film {i}" for i in range(41)], "mood": labels}
@@ -66,3 +69,9 @@ def test_a_label_that_differs_by_a_blank_is_named_as_it_has_to_be_typed(run, wri
     assert r"--label-map 'pos\ =pos'." in run(*command, tmp_path / "out").stderr
     result = run(*command, tmp_path / "mapped", "--label-map", r"pos\ =pos")
     assert "'neg' (18), 'pos' (36)" in result.stderr
+
+
+def test_a_label_in_other_letters_is_drawn_without_a_word(recwarn, tmp_path):
+    draw_trajectory(tmp_path / "curve.png", [0.1, 0.9], "\u65e5\u672c")
+    assert [str(one.message) for one in recwarn if "Glyph" in str(one.message)] == []
+    assert (tmp_path / "curve.png").exists()

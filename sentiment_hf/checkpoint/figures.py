@@ -1,6 +1,7 @@
 """The figures of a checkpoint, all in one quiet style."""
 
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,7 +54,9 @@ def figure(path: Path) -> Iterator["Axes"]:
     from matplotlib import pyplot
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        # A label may be in letters that the font of the figures lacks: boxes stand for them.
+        warnings.filterwarnings("ignore", message=r"Glyph \d+")
         drawing, axes = pyplot.subplots()
         try:
             yield axes

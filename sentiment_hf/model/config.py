@@ -1,6 +1,7 @@
 """The configuration: what builds the network, as `config.json` holds it."""
 
 import dataclasses
+import unicodedata
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -14,11 +15,13 @@ WeightsDtype = Literal["float32", "float16"]
 LARGEST_SIZE = 10_000_000
 # Names are printed, drawn and written into cards.
 MOST_LABELS, LONGEST_LABEL = 1_000, 200
+UNSEEN = "\u200b\u200c\u200d\u2060\ufeff"
 
 
 def label_fault(name: str) -> str | None:
     """Why a checkpoint cannot hold a label of that name, if it cannot."""
-    if not name:
+    # Blanks, and signs that nobody sees.
+    if all(unicodedata.category(sign)[0] == "Z" or sign in UNSEEN for sign in name):
         return "empty"
     if len(name) > LONGEST_LABEL:
         return f"longer than {LONGEST_LABEL} characters"
