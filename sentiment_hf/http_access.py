@@ -1,4 +1,4 @@
-"""Where a page or a server listens, and which requests it refuses before it reads them."""
+"""Where a page or a server listens, which requests are refused, and what a failure is answered with."""
 
 import asyncio
 import errno

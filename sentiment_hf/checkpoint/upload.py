@@ -147,9 +147,10 @@ def push_folder(
 
 
 def _versions(folder: Path, names: Iterable[str]) -> dict[Path, tuple[int, ...]]:
-    """What tells whether a file of a folder is still the one that was checked."""
-    stats = {path: path.stat() for path in published(folder, names)}
-    return {path: (stat.st_ino, stat.st_size, stat.st_mtime_ns) for path, stat in stats.items()}
+    """What tells whether the files of a folder are still those that were checked."""
+    from sentiment_hf.data.text_files import file_version
+
+    return {path: file_version(path) for path in published(folder, names)}
 
 
 def check_folder(folder: Path) -> None:

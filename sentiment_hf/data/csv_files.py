@@ -20,7 +20,7 @@ import pandas as pd
 from datasets import Features, Value
 
 from sentiment_hf.data.columns import LABEL_NAMES, TEXT_NAMES, plain_name
-from sentiment_hf.data.text_files import check_text, open_file
+from sentiment_hf.data.text_files import check_text, file_version, open_file
 from sentiment_hf.errors import SentimentError
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -51,9 +51,7 @@ def csv_options(paths: Iterable[str | Path], separator: str = ",") -> dict[str, 
     layouts, columns = {}, []
     for path in map(Path, paths):
         if path.is_file():
-            stat = path.stat()
-            version = stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
-            found, escape, kinds = _checked(path, separator, *version)
+            found, escape, kinds = _checked(path, separator, *file_version(path))
             layouts[found, escape] = path.name
             columns.append(kinds)
     if len(layouts) > 1:

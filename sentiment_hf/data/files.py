@@ -20,7 +20,7 @@ from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from sentiment_hf.data.csv_files import csv_options
-from sentiment_hf.data.text_files import check_text
+from sentiment_hf.data.text_files import check_text, file_version
 from sentiment_hf.errors import SentimentError
 
 FILE_BUILDERS = {
@@ -111,11 +111,7 @@ def cache_options(files: Iterable[str | Path]) -> dict[str, Any]:
     Their paths and times of change, which it looks at, stay the same where `cp -p`, `rsync -a` or
     an archive puts another file in the place of one.
     """
-    digests = []
-    for file in map(Path, files):
-        stat = file.stat()
-        version = stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
-        digests.append(_digest(file, *version))
+    digests = [_digest(file, *file_version(file)) for file in map(Path, files)]
     return {"description": hashlib.sha256("".join(digests).encode()).hexdigest()}
 
 
@@ -132,10 +128,15 @@ def json_options(files: Iterable[str | Path]) -> dict[str, Any]:
         SentimentError: one is not in UTF-8, or has null in place of its first row.
     """
     for file in map(Path, files):
-        # Arrow ends the process where it meets that.
-        if re.match(r"\ufeff?\s*\[?\s*null\b", check_text(file)):
-            raise SentimentError(f"The first row of the file {file} is null; take it out.")
+        _check_json(file, *file_version(file))
     return {"chunksize": JSON_AT_ONCE}
+
+
+@lru_cache(maxsize=64)
+def _check_json(path: Path, *version: int) -> None:
+    # Arrow ends the process where it meets that.
+    if re.match(r"\ufeff?\s*\[?\s*null\b", check_text(path)):
+        raise SentimentError(f"The first row of the file {path} is null; take it out.")
 
 
 def _card_configs(path: Path) -> MetadataConfigs:

@@ -24,6 +24,12 @@ MAGIC = {
 }
 
 
+def file_version(path: Path) -> tuple[int, ...]:
+    """What tells whether the same file is still there: another in its place has another."""
+    stat = path.stat()
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
 def open_file(path: Path, mode: str = "rb", **options: Any) -> Any:
     """Opens a file, unpacked; `fsspec.open` would split its path at `::`."""
     return LocalFileSystem().open(str(path), mode, compression="infer", **options)
