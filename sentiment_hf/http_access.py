@@ -1,4 +1,4 @@
-"""Where a page or a server listens, which requests are refused, and what a failure is answered with."""
+"""Where a page or a server listens, which requests are refused, and how a failure is answered."""
 
 import asyncio
 import errno
