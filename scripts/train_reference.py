@@ -33,7 +33,6 @@ from finetune_teacher import BASE, finetune
 
 from sentiment_hf import evaluate, pretrain, train
 from sentiment_hf.checkpoint.folder import CARD_FILE, EVALUATION_FILE, REFERENCE_FOLDER
-from sentiment_hf.checkpoint.staging import new_folder
 from sentiment_hf.errors import run_script
 from sentiment_hf.training.rows import read_training_rows
 
@@ -111,8 +110,9 @@ def prepare(imdb: str, sst2: str, products: str, folder: Path, seed: int) -> lis
             rest = [i for i in range(len(train)) if i not in excluded]
             own = {"train": train.select(rest), "validation": train.select(held_out)}
             others = {key: value for key, value in splits.items() if key in UNLABELLED}
-            with new_folder(folder / name) as new:
-                DatasetDict({**own, **others}).save_to_disk(str(new))
+            unfinished = folder / f"{name}.unfinished"
+            DatasetDict({**own, **others}).save_to_disk(str(unfinished))
+            unfinished.rename(folder / name)
     return [imdb, str(folder / "sst2"), str(folder / "fdu_mtl")]
 
 

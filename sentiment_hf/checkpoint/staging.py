@@ -275,21 +275,6 @@ def _link(source: Path, target: Path) -> None:
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """Gives a folder to fill, which then becomes `folder`, one that is empty or not there."""
-    if folder.exists():  # It may be a mounted volume.
-        with locked(folder), staged_folder(folder, lambda _: ()) as new:
-            yield new
-        return
-    folder = folder.resolve()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    new = folder.with_name(f"{STAGING}{secrets.token_hex(8)}")
-    new.mkdir()
-    try:
+    """Gives a folder to fill, whose files then take their places in `folder` together."""
+    with locked(folder), staged_folder(folder, lambda _: ()) as new:
         yield new
-        for path in [*new.rglob("*"), new]:
-            sync(path)
-        os.rename(new, folder)
-    except BaseException:
-        shutil.rmtree(new, ignore_errors=True)
-        raise
-    sync(folder.parent)
