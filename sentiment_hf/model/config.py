@@ -56,12 +56,8 @@ class LSTMConfig:
         for name in ("vocab_size", "embedding_dim", "hidden_size", "num_layers"):
             self._check(name, _is_int(getattr(self, name), 1, LARGEST_SIZE), "a positive integer")
         self._check("num_layers", self.num_layers <= 64, "at most 64")
-        if self.max_length is not None:
-            self._check(
-                "max_length",
-                _is_int(self.max_length, 1, LARGEST_SIZE),
-                "null or a positive integer",
-            )
+        valid = self.max_length is None or _is_int(self.max_length, 1, LARGEST_SIZE)
+        self._check("max_length", valid, "null or a positive integer")
         for name in ("pad_token_id", "unk_token_id"):
             valid = _is_int(getattr(self, name), 0, self.vocab_size - 1)
             self._check(name, valid, f"an id below vocab_size ({self.vocab_size})")
@@ -75,13 +71,12 @@ class LSTMConfig:
         names = self.id2label.values() if isinstance(self.id2label, dict) else []
         self._check(
             "id2label",
-            len(names) >= 2
+            2 <= len(names) <= MOST_LABELS
             and list(self.id2label) == list(range(len(names)))
-            and all(isinstance(name, str) and name for name in names)
+            and all(isinstance(name, str) for name in names)
             and len(set(names)) == len(names),
-            "two or more different names, numbered from 0",
+            f"2 to {MOST_LABELS:,} different names, numbered from 0",
         )
-        self._check("id2label", len(names) <= MOST_LABELS, f"at most {MOST_LABELS:,} names")
         self._check(
             "id2label",
             not any(map(label_fault, names)),
@@ -160,15 +155,11 @@ class LSTMConfig:
         for name in ("vocab_size", "embedding_dim", "hidden_size", "id2label"):
             if name not in arguments:
                 raise SentimentError(f"The configuration has no {name}.")
-        id2label = arguments["id2label"]
-        if not isinstance(id2label, dict):
-            raise SentimentError("The configuration's id2label is not an object of names.")
         try:
-            arguments["id2label"] = dict(sorted((int(i), name) for i, name in id2label.items()))
-        except (ValueError, TypeError) as error:
-            raise SentimentError(
-                "The configuration's id2label has a key that is no number."
-            ) from error
+            names = sorted((int(i), name) for i, name in arguments["id2label"].items())
+        except (ValueError, TypeError, AttributeError) as error:
+            raise SentimentError("The configuration's id2label has no numbers as keys.") from error
+        arguments["id2label"] = dict(names)
         config = cls(**arguments)
         for name in ("num_labels", "label2id"):
             if name in values and values[name] != config.to_dict()[name]:
