@@ -64,15 +64,11 @@ class WordPooling(nn.Module):
         self, forward_states: Tensor, backward_states: Tensor | None, lengths: Tensor
     ) -> Tensor:
         """Pools `(batch, seq, hidden_size)` of each direction to `(batch, features)`."""
+        directions = [states for states in (forward_states, backward_states) if states is not None]
         if self.kind == "last":
             rows = torch.arange(len(lengths), device=lengths.device)
-            last = [forward_states[rows, lengths - 1]]
-            if backward_states is not None:
-                last.append(backward_states[:, 0])
+            last = [forward_states[rows, lengths - 1], *(back[:, 0] for back in directions[1:])]
             return torch.cat(last, dim=-1)
-        directions = [forward_states]
-        if backward_states is not None:
-            directions.append(backward_states)
         real = torch.arange(forward_states.shape[1], device=lengths.device) < lengths[:, None]
         pooled = []
         if self.kind in ("mean", "mean_max"):
@@ -150,11 +146,10 @@ class LSTMClassifier(nn.Module):
             input_ids = input_ids.new_full((len(input_ids), 1), config.pad_token_id)
             attention_mask = torch.zeros_like(input_ids)
         input_ids, lengths = left_align(input_ids, attention_mask)
-        empty = lengths == 0
-        first = input_ids[:, :1].masked_fill(empty[:, None], config.unk_token_id)
-        input_ids = torch.cat([first, input_ids[:, 1:]], dim=1)
+        embedded = self.embedding(
+            input_ids.masked_fill((lengths == 0)[:, None], config.unk_token_id)
+        )
         lengths = lengths.clamp(min=1)
-        embedded = self.embedding(input_ids)
         if self.training and config.word_dropout:
             kept = torch.rand(embedded.shape[:2], device=embedded.device) >= config.word_dropout
             embedded = embedded * kept[..., None]
