@@ -111,7 +111,7 @@ DAMAGES = {
     "weights pickle": (written(WEIGHTS, pickle.dumps({"linear.weight": [1.0]}) * 9), ""),
     "weights huge header": (header(2**63 - 1), ""),
     "weights 10**9 header": (header(10**9), ""),
-    "weights no tensor": (header(2), "no tensor"),
+    "weights no tensor": (header(2), "the file has none"),
     "weights one missing": (weights(lambda t: t.pop(BIAS)), BIAS),
     "weights one too many": (weights(lambda t: t.update(extra=torch.zeros(1))), "extra"),
     "weights renamed": (weights(lambda t: t.update(bias=t.pop(BIAS))), BIAS),

@@ -131,7 +131,13 @@ def read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, 
     try:
         with _opened(path) as file:
             found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            _compare(path, expected, found)
+            for name in [*expected, *sorted(found)]:
+                asked, has = expected.get(name, "none"), found.get(name, "none")
+                if asked != has:
+                    raise SentimentError(
+                        f"{path}: of the tensor {name[:80]!r} config.json asks for the shape"
+                        f" {asked}, and the file has {has}."
+                    )
             tensors = {name: file.get_tensor(name) for name in expected}
             checksums = _checksums(file.metadata())
     except FileNotFoundError as error:
@@ -194,21 +200,6 @@ def check_files(
                 f"{folder / name} belongs to another {other} than its folder holds: the folder is"
                 " being written, or was changed by hand; load it again, or write it anew."
             )
-
-
-def _compare(path: Path, expected: dict[str, Any], found: dict[str, Any]) -> None:
-    for name, shape in expected.items():
-        if name not in found:
-            raise SentimentError(f"{path} has no tensor {name!r}, which its config.json asks for.")
-        if found[name] != shape:
-            raise SentimentError(
-                f"{path}: {name} has the shape {found[name]}, but config.json asks for {shape}."
-            )
-    foreign = sorted(set(found) - set(expected))
-    if foreign:
-        raise SentimentError(
-            f"{path} has a tensor {foreign[0][:80]!r}, for which config.json has no place."
-        )
 
 
 def weights_checksum(tensors: dict[str, np.ndarray]) -> str:
