@@ -186,15 +186,10 @@ def _find_cached(
     """The folder of the local cache that holds these files, without a call."""
     folder = _cached_folder(repo_id, revision, cache_dir)
     for name in files:
-        if not (folder / name).exists():
-            raise SentimentError(
-                f"The model {repo_id!r} is not wholly in the local cache: {name} is missing; load"
-                " it once with the Hub in reach.",
-                exit_status=1,
-            )
         if not _is_intact(folder / name):
             raise SentimentError(
-                f"The cached {name} of {repo_id!r} is damaged; load it once with the Hub in reach.",
+                f"The {name} of {repo_id!r} is missing or damaged in the local cache; load the"
+                " model once with the Hub in reach.",
                 exit_status=1,
             )
     return folder
