@@ -15,6 +15,7 @@ from sentiment_hf.checkpoint.folder import (
     CARD_FILE,
     EVALUATION_FILE,
     LARGEST_CONFIG_BYTES,
+    RECORD_FILES,
     TOKENIZER_FILE,
     TRAINING_FILE,
     is_own_file,
@@ -49,8 +50,8 @@ def write_card(folder: Path, before: Path | None = None) -> None:
         before: the folder as it was; what a person wrote into its card is kept.
     """
     card = render_card(folder)
-    if before is not None:
-        card = with_edits(before, name_of(folder), card)
+    if before is not None and is_own_file(before / CARD_FILE):
+        card = updated_card(before, name_of(folder), card)
     write_text(folder / CARD_FILE, card)
 
 
@@ -85,17 +86,6 @@ def as_text(value: Any) -> Any:
     if isinstance(value, dict):
         return {as_text(key): as_text(one) for key, one in value.items()}
     return value
-
-
-def with_edits(folder: Path, model: str, new: str) -> str:
-    """The card `new`, with what a person wrote into the one in a folder."""
-    path = folder / CARD_FILE
-    if not is_own_file(path):
-        return new
-    with suppress(SentimentError):  # A damaged record: nobody knows what was rendered of it.
-        if read_bytes(path, LARGEST_CONFIG_BYTES) == render_card(folder).encode():
-            return new
-    return updated_card(folder, model, new).decode("utf-8")
 
 
 def render_card(folder: Path, repo_id: str | None = None) -> str:
@@ -147,24 +137,28 @@ def render_card(folder: Path, repo_id: str | None = None) -> str:
     return f"{str(card).rstrip()}\n\n{_signature(card.text)}\n"
 
 
-def updated_card(there: Path, repo_id: str, new: str) -> bytes:
-    """The card of a repository, brought up to date: what a person wrote into it is kept.
+def updated_card(there: Path, model: str, new: str) -> str:
+    """A card brought up to date: what a person wrote into it is kept.
 
     Args:
-        there: a folder with the card of the repository and the records beside it.
-        new: the card that is rendered for what is pushed.
+        there: a folder with the card and the records that it was rendered from.
+        model: what the card is called in messages.
+        new: the card as it is rendered now.
 
     Raises:
-        SentimentError: the card of the repository cannot be read.
+        SentimentError: the card cannot be read.
     """
     from huggingface_hub import ModelCard, ModelCardData
 
+    # Where a record is damaged, or the configuration is not there, it cannot be rendered again.
+    with suppress(SentimentError):
+        if read_bytes(there / CARD_FILE, LARGEST_CONFIG_BYTES) == render_card(there).encode():
+            return new
     try:
         records = [
-            read_json(path) if (path := there / name).exists() else {}
-            for name in (TRAINING_FILE, EVALUATION_FILE)
+            read_json(path) if (path := there / name).exists() else {} for name in RECORD_FILES
         ]
-        previous = _card_data(repo_id.rsplit("/", maxsplit=1)[-1], *records)
+        previous = _card_data(model.rsplit("/", maxsplit=1)[-1], *records)
     except Exception:  # Damaged records say nothing of the card, and are about to be replaced.
         previous = ModelCardData()
     try:
@@ -173,15 +167,15 @@ def updated_card(there: Path, repo_id: str, new: str) -> bytes:
         update_metadata(card.data, previous, rendered.data)  # type: ignore[arg-type]
         if is_as_rendered(card.text):
             rendered.data = card.data
-            return str(rendered).encode()
-        logger.warning("The card of %s was edited by hand: its text is kept.", repo_id)
+            return str(rendered)
+        logger.warning("The card of %s was edited by hand: its text is kept.", model)
         if card.data.to_dict() == before:
-            return (there / CARD_FILE).read_bytes()
-        return str(card).encode()
+            return (there / CARD_FILE).read_bytes().decode()
+        return str(card)
     except Exception as error:  # The YAML library, the Hub's library and Python each have theirs.
         reason = " ".join(str(error).split())[:120]
         raise SentimentError(
-            f"The card of {repo_id} cannot be read ({reason}); `replace_card` replaces it."
+            f"The card of {model} cannot be read ({reason}); `replace_card` replaces it."
         ) from error
 
 

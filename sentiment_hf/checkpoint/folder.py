@@ -26,6 +26,8 @@ CARD_FILE = "README.md"
 TRAINING_FILE = "training.json"
 EVALUATION_FILE = "eval_results.json"
 FIGURES_FOLDER = "figures"
+# What was measured of the weights beside them.
+RECORD_FILES = (TRAINING_FILE, EVALUATION_FILE)
 
 # What builds the network; without one of them a folder is no checkpoint.
 REQUIRED_FILES = (CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE)
@@ -34,8 +36,7 @@ PUBLISHED_FILES = (
     *REQUIRED_FILES,
     TOKENIZER_CONFIG_FILE,
     CARD_FILE,
-    TRAINING_FILE,
-    EVALUATION_FILE,
+    *RECORD_FILES,
     f"{FIGURES_FOLDER}/*.png",
 )
 

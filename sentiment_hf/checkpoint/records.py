@@ -8,10 +8,9 @@ from typing import Any
 from sentiment_hf.checkpoint.files import read_json, write_json
 from sentiment_hf.checkpoint.folder import (
     CONFIG_FILE,
-    EVALUATION_FILE,
     FIGURES_FOLDER,
     LARGEST_CONFIG_BYTES,
-    TRAINING_FILE,
+    RECORD_FILES,
     is_own_file,
 )
 from sentiment_hf.checkpoint.weights import weights_header, weights_named
@@ -45,7 +44,7 @@ def drop_other_records(folder: Path) -> None:
 
     The figures stay where each record does, and there is one: they name no weights themselves.
     """
-    there = [name for name in (TRAINING_FILE, EVALUATION_FILE) if is_own_file(folder / name)]
+    there = [name for name in RECORD_FILES if is_own_file(folder / name)]
     stay = []
     for name in there:
         with suppress(SentimentError):

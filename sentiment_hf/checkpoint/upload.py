@@ -8,7 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sentiment_hf.checkpoint.card import render_card, updated_card, with_edits
+from sentiment_hf.checkpoint.card import render_card, updated_card
 from sentiment_hf.checkpoint.download import (
     LIBRARY,
     checksum_of,
@@ -19,12 +19,11 @@ from sentiment_hf.checkpoint.download import (
 from sentiment_hf.checkpoint.folder import (
     CARD_FILE,
     CONFIG_FILE,
-    EVALUATION_FILE,
     PUBLISHED_FILES,
+    RECORD_FILES,
     REQUIRED_FILES,
     TOKENIZER_CONFIG_FILE,
     TOKENIZER_FILE,
-    TRAINING_FILE,
     has_name_of,
     is_own_file,
     published,
@@ -114,8 +113,10 @@ def push_folder(
             )
         there = {entry.rfilename: entry for entry in info.siblings or []}
         if not space:
-            rendered = with_edits(folder, repo_id, render_card(folder, repo_id))
-            new[CARD_FILE] = rendered.encode() if replace_card else _card(api, info, rendered)
+            card = render_card(folder, repo_id)
+            if CARD_FILE in new:
+                card = updated_card(folder, repo_id, card)
+            new[CARD_FILE] = (card if replace_card else _card(api, info, card)).encode()
         changed = [
             name
             for name, content in new.items()
@@ -168,7 +169,7 @@ def check_folder(folder: Path) -> None:
     read_weights(folder, config)
     if (folder / TOKENIZER_FILE).exists():
         read_tokenizer(folder, config)
-    for name in (TRAINING_FILE, EVALUATION_FILE):
+    for name in RECORD_FILES:
         if is_own_file(folder / name) and not read_record(folder, name):
             raise SentimentError(
                 f"{folder / name} was measured on other weights: evaluate these, or remove it."
@@ -252,13 +253,13 @@ def _open(
     return info
 
 
-def _card(api: "HfApi", info: "ModelInfo", rendered: str) -> bytes:
-    """The card to push: as rendered, with what a person wrote into the one on the Hub."""
+def _card(api: "HfApi", info: "ModelInfo", card: str) -> str:
+    """The card to push, with what a person wrote into the one on the Hub."""
     there = [entry.rfilename for entry in info.siblings or []]
     if CARD_FILE not in there:
-        return rendered.encode()
-    names = [name for name in (CARD_FILE, TRAINING_FILE, EVALUATION_FILE) if name in there]
-    return updated_card(fetch_files(api, info.id, info, names), info.id, rendered)
+        return card
+    names = [name for name in (CARD_FILE, *RECORD_FILES) if name in there]
+    return updated_card(fetch_files(api, info.id, info, names), info.id, card)
 
 
 def _check_tag(
