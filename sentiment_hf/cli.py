@@ -11,26 +11,7 @@ from typing import Any
 
 import click
 
-from sentiment_hf.cli_options import (
-    DEFAULT_DATASET,
-    FILE,
-    LABEL_MAP,
-    POSITIVE,
-    backend_option,
-    compute_options,
-    data_options,
-    dataset_argument,
-    hide_progress_bars,
-    host_option,
-    label_map,
-    model_option,
-    names,
-    output_option,
-    push_to_option,
-    source_options,
-    texts_argument,
-    training_options,
-)
+from sentiment_hf import cli_options as shared
 from sentiment_hf.cli_output import (
     CommandGroup,
     MessageHandler,
@@ -73,7 +54,7 @@ def main() -> None:
     logger.setLevel(logging.INFO if is_first_process() else logging.ERROR)
     logger.propagate = False
     if not (is_first_process() and sys.stderr.isatty()):
-        hide_progress_bars()
+        shared.hide_progress_bars()
 
 
 @main.command()
@@ -88,21 +69,21 @@ def main() -> None:
     " transformers (folder or Hub id); given more than once, their mean.",
 )  # fmt: skip
 @click.option(
-    "--teacher-label-map", metavar=LABEL_MAP, type=label_map,
+    "--teacher-label-map", metavar=shared.LABEL_MAP, type=shared.label_map,
     help="The teacher's labels = those of the data.",
 )  # fmt: skip
 @click.option(
-    "--unlabelled-split", metavar="A,B", type=names,
+    "--unlabelled-split", metavar="A,B", type=shared.names,
     help="Texts for the teacher to label, too.",
 )  # fmt: skip
 @click.option(
     "--sentences", type=click.IntRange(min=0),
     help="Sentences and pieces of the texts for the teacher to label [default: up to 200,000].",
 )  # fmt: skip
-@click.option("--balanced", is_flag=True, help="Give rare labels the same say as frequent ones.")
-@click.option("--max-length", type=POSITIVE, help="Words kept of a longer text.")
-@push_to_option
-@training_options
+@click.option("--balanced", is_flag=True, help="Weigh rare labels as much as frequent ones.")
+@click.option("--max-length", type=shared.POSITIVE, help="Words kept of a longer text.")
+@shared.push_to_option
+@shared.training_options
 def train(
     datasets: tuple[str, ...],
     output: Path,
@@ -120,7 +101,7 @@ def train(
     from sentiment_hf.training.train import train as run
 
     with _resumable(output):
-        run(datasets or [DEFAULT_DATASET], output, show_progress=not quiet, **options)
+        run(datasets or [shared.DEFAULT_DATASET], output, show_progress=not quiet, **options)
     if not is_first_process():
         return
     _print_training(output, "validation_accuracy", as_json)
@@ -131,9 +112,11 @@ def train(
 
 
 @main.command()
-@dataset_argument
-@click.option("--splits", metavar="A,B", type=names, help="Splits to read [default: all but test].")
-@training_options
+@shared.dataset_argument
+@click.option(
+    "--splits", metavar="A,B", type=shared.names, help="Splits to read [default: all but test]."
+)
+@shared.training_options
 def pretrain(dataset: str, output: Path, quiet: bool, as_json: bool, **options: Any) -> None:
     """Pretrain embedding and LSTM on the texts of DATASET, for `train --init-from`."""
     from sentiment_hf.training.pretrain import pretrain as run
@@ -188,17 +171,19 @@ def push(folder: Path, repo_id: str, **options: Any) -> None:
 
 @main.command()
 @click.argument("dataset")
-@output_option
-@model_option
+@shared.output_option
+@shared.model_option
 @click.option("--split", metavar="NAME", help="One split [default: all].")
 @click.option("--streaming", is_flag=True, help="Read piece by piece, in constant memory.")
-@click.option("--num-shards", type=POSITIVE, default=1, help="Label one of so many parts ...")
+@click.option(
+    "--num-shards", type=shared.POSITIVE, default=1, help="Label one of so many parts ..."
+)
 @click.option("--shard-index", type=click.IntRange(min=0), default=0, help="... this one, from 0.")
-@click.option("--rows-per-shard", type=POSITIVE, help="Rows of a parquet file.")
-@push_to_option
-@source_options
-@backend_option
-@compute_options
+@click.option("--rows-per-shard", type=shared.POSITIVE, help="Rows of a parquet file.")
+@shared.push_to_option
+@shared.source_options
+@shared.backend_option
+@shared.compute_options
 def annotate(
     dataset: str, output: Path, push_to: str | None, quiet: bool, as_json: bool, **options: Any
 ) -> None:
@@ -218,13 +203,13 @@ def annotate(
 
 
 @main.command()
-@dataset_argument
-@model_option
+@shared.dataset_argument
+@shared.model_option
 @click.option("--split", metavar="NAME", help="[default: test, or the only one there is]")
 @click.option("--save", is_flag=True, help="Write the figures into the checkpoint folder.")
-@data_options
-@backend_option
-@compute_options
+@shared.data_options
+@shared.backend_option
+@shared.compute_options
 def evaluate(dataset: str, quiet: bool, as_json: bool, **options: Any) -> None:
     """Measure a checkpoint on a labelled split of DATASET."""
     from sentiment_hf.evaluation import evaluate as run
@@ -239,11 +224,13 @@ def evaluate(dataset: str, quiet: bool, as_json: bool, **options: Any) -> None:
 
 
 @main.command()
-@texts_argument
-@model_option
-@click.option("--top-k", type=POSITIVE, default=1, show_default=True, help="Labels for each text.")
-@backend_option
-@compute_options
+@shared.texts_argument
+@shared.model_option
+@click.option(
+    "--top-k", type=shared.POSITIVE, default=1, show_default=True, help="Labels for each text."
+)
+@shared.backend_option
+@shared.compute_options
 def predict(texts: tuple[str, ...], top_k: int, quiet: bool, as_json: bool, **options: Any) -> None:
     """Label each TEXT, or each line of stdin (also with -)."""
     from sentiment_hf.pipeline import SentimentPipeline
@@ -268,7 +255,7 @@ def predict(texts: tuple[str, ...], top_k: int, quiet: bool, as_json: bool, **op
     "--format", "kind", required=True, type=click.Choice(["onnx", "transformers", "web"]),
     help="An ONNX graph, code for transformers, or a static page.",
 )  # fmt: skip
-@output_option
+@shared.output_option
 @click.option(
     "--dtype", type=click.Choice(["float32", "float16", "int8"]),
     help="How ONNX stores the weights [default: as the checkpoint does].",
@@ -289,17 +276,17 @@ def export(model: str, kind: str, output: Path, dtype: Any, libraries: Path | No
 
 
 @main.command()
-@texts_argument
-@model_option
+@shared.texts_argument
+@shared.model_option
 @click.option("--dataset", metavar="DATASET", help="Read 50 reviews of its training split.")
 @click.option("--preset", metavar="NAME", help="A new network, with --untrained.")
 @click.option("--untrained", is_flag=True, help="Show the network of --preset before training.")
 @click.option("--trajectory", is_flag=True, help="The answer after each word.")
 @click.option("--explain", is_flag=True, help="What each word contributes.")
-@click.option("--html", type=FILE, help="Write a page.")
-@click.option("--png", type=FILE, help="Draw the trajectory.")
-@data_options
-@compute_options
+@click.option("--html", type=shared.FILE, help="Write a page.")
+@click.option("--png", type=shared.FILE, help="Draw the trajectory.")
+@shared.data_options
+@shared.compute_options
 def inspect(texts: tuple[str, ...], quiet: bool, as_json: bool, **options: Any) -> None:
     """Read between the layers: follow each TEXT, or 50 reviews, through the network."""
     from sentiment_hf.inspection import inspect as run
@@ -314,8 +301,8 @@ def inspect(texts: tuple[str, ...], quiet: bool, as_json: bool, **options: Any) 
 
 
 @main.command()
-@model_option
-@host_option
+@shared.model_option
+@shared.host_option
 @click.option("--port", type=click.IntRange(1, 65535), help="Port [default: from 7860 on].")
 def demo(model: str | None, host: str | None, port: int | None) -> None:
     """Open the page: type a review and look inside (extra `demo`)."""
@@ -325,13 +312,13 @@ def demo(model: str | None, host: str | None, port: int | None) -> None:
 
 
 @main.command()
-@model_option
-@host_option
+@shared.model_option
+@shared.host_option
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8000, show_default=True,
     help="Port; 0: any free one.",
 )  # fmt: skip
-@backend_option
+@shared.backend_option
 def serve(**options: Any) -> None:
     """Answer HTTP requests: POST /predict, GET /healthz (extra `serve`)."""
     from sentiment_hf.serving import serve as run
