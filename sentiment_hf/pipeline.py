@@ -193,15 +193,14 @@ class SentimentPipeline(PushToHubMixin):
     ) -> tuple[list[int | None], list[float | None]]:
         """Class id and score of each text's label; None for None."""
         texts = listed_texts(texts, rows=True)
-        known = [i for i, text in enumerate(texts) if text is not None]
         given = [text for text in texts if text is not None]
         probabilities = np.asarray(self.probabilities(given, batch_size=batch_size))
-        ids: list[int | None] = [None] * len(texts)
-        scores: list[float | None] = [None] * len(texts)
-        labels, best = probabilities.argmax(axis=-1), probabilities.max(axis=-1)
-        for i, label, score in zip(known, labels.tolist(), best.tolist(), strict=True):
-            ids[i], scores[i] = label, score
-        return ids, scores
+        ids = iter(probabilities.argmax(axis=-1).tolist())
+        scores = iter(probabilities.max(axis=-1).tolist())
+        return (
+            [None if text is None else next(ids) for text in texts],
+            [None if text is None else next(scores) for text in texts],
+        )
 
     def checksum(self) -> str:
         """The sha256 of all that the answers depend on: weights, configuration, tokenizer."""
@@ -291,7 +290,7 @@ class SentimentPipeline(PushToHubMixin):
 class OnnxPipeline(SentimentPipeline):
     """What `from_pretrained(..., backend="onnx")` gives: the same answers without torch.
 
-    Reading between the layers, saving and pushing need the torch network, and say so.
+    Reading between the layers, saving and pushing need the torch network: they are refused.
     """
 
     backend = "onnx"
@@ -320,7 +319,7 @@ class OnnxPipeline(SentimentPipeline):
         return self.onnx_network.probabilities(self.logits(texts, batch_size=batch_size))
 
     def _network_checksum(self) -> str:
-        return self.onnx_network.checksum()
+        return hashlib.sha256(self.onnx_network.graph).hexdigest()
 
     def __getstate__(self) -> dict[str, Any]:
         return {

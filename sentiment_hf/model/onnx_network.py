@@ -1,7 +1,5 @@
 """The network through ONNX Runtime: logits of many texts on the CPU, without torch."""
 
-import hashlib
-
 import numpy as np
 
 from sentiment_hf.arguments import check_whole
@@ -47,9 +45,6 @@ class OnnxNetwork:
         outputs = [(value.name, value.shape[-1:]) for value in self._session.get_outputs()]
         if inputs != INPUTS or outputs != [("logits", [config.num_labels])]:
             raise SentimentError("The ONNX graph is not one of this checkpoint's configuration.")
-
-    def checksum(self) -> str:
-        return hashlib.sha256(self.graph).hexdigest()
 
     def predict_logits(
         self, rows: EncodedRows | list[np.ndarray], *, batch_size: int | None = None
