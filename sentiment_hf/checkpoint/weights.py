@@ -23,8 +23,6 @@ from sentiment_hf.model.config import LSTMConfig
 from sentiment_hf.version import __version__
 
 if TYPE_CHECKING:
-    import torch
-
     from sentiment_hf.model.network import LSTMClassifier
 
 # In the header of the weights: the checksum alone, as earlier versions wrote it; and one JSON
@@ -40,24 +38,14 @@ def write_network(folder: Path, network: "LSTMClassifier", **fields: Any) -> Non
     """Writes `config.json` and `model.safetensors`, the weights in the configuration's `dtype`.
 
     Args:
-        fields: what `config.json` holds besides.
+        fields: what `config.json` holds besides, or instead.
     """
-    _write(
-        folder, {**network.config.to_dict(), **fields}, network.state_dict(), network.config.dtype
-    )
-
-
-def write_encoder(folder: Path, network: "LSTMClassifier") -> None:
-    """Writes a network without its head: what `pretrain` makes and `read_encoder` reads."""
-    values = {**network.config.to_dict(), "architectures": [ENCODER_ARCHITECTURE]}
-    _write(folder, values, _without_head(network.state_dict()), network.config.dtype)
-
-
-def _write(
-    folder: Path, values: dict[str, Any], tensors: "dict[str, torch.Tensor]", dtype: str
-) -> None:
     import torch
 
+    dtype, tensors = network.config.dtype, network.state_dict()
+    values = {**network.config.to_dict(), **fields}
+    if values["architectures"] == [ENCODER_ARCHITECTURE]:
+        tensors = _without_head(tensors)
     stored = {
         name: tensor.detach().to("cpu", getattr(torch, dtype)).contiguous()
         for name, tensor in tensors.items()
@@ -76,6 +64,11 @@ def _write(
     )
     metadata = {CHECKSUMS_KEY: json.dumps(checksums, sort_keys=True), **FORMAT}
     write_tensors(folder / WEIGHTS_FILE, stored, metadata)
+
+
+def write_encoder(folder: Path, network: "LSTMClassifier") -> None:
+    """Writes a network without its head: what `pretrain` makes and `read_encoder` reads."""
+    write_network(folder, network, architectures=[ENCODER_ARCHITECTURE])
 
 
 def read_weights(folder: Path, config: LSTMConfig) -> dict[str, np.ndarray]:
