@@ -1,4 +1,4 @@
-"""Options that several commands share, each said once."""
+"""Options that several commands share."""
 
 import logging
 import os
@@ -46,13 +46,12 @@ def _no_files(
 ) -> tuple[str, ...]:
     """Refuses names of files where texts are meant: the words of the name would be labelled."""
     if texts and all(map(os.path.isfile, texts)):
-        rows = {
-            "predict": "label its rows with `sentiment-hf annotate {0} --output FOLDER`, or its"
-            " lines with `sentiment-hf predict < {0}`",
-            "inspect": "read its rows with `sentiment-hf inspect --dataset {0}`",
-        }
-        advice = rows[str(context.command.name)].format(shlex.quote(texts[0]))
-        raise SentimentError(f"{texts[0]!r} is a file, not a text; {advice}.")
+        name = shlex.quote(texts[0])
+        raise SentimentError(
+            f"{texts[0]!r} is a file, not a text; label its rows with `sentiment-hf annotate {name}"
+            f" --output FOLDER`, or its lines with `sentiment-hf predict < {name}`, or follow them"
+            f" through the network with `sentiment-hf inspect --dataset {name}`."
+        )
     return texts
 
 

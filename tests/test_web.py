@@ -155,7 +155,7 @@ class TestLibraries:
         missing = run(*arguments)
         npm("echo 'npm error code ENOTFOUND' >&2; exit 1")
         failing = run(*arguments)
-        for result, said in [(missing, "which is not there"), (failing, "ENOTFOUND")]:
+        for result, said in [(missing, "which is missing"), (failing, "ENOTFOUND")]:
             assert said in result.stderr
             assert "`npm install --ignore-scripts onnxruntime-web@1.30.0" in result.stderr
             assert "--libraries" in result.stderr

@@ -124,15 +124,12 @@ def _read_libraries(folder: Path) -> dict[str, bytes]:
     files = {}
     for place, (name, checksum) in LIBRARY_FILES.items():
         path = folder / place
-        if not path.is_file():
-            raise SentimentError(
-                f"The page needs {path}, which is not there: run `{' '.join(NPM_COMMAND)}`, and"
-                " name the folder node_modules that it fills with `libraries`."
-            )
-        content = path.read_bytes()
+        content = path.read_bytes() if path.is_file() else b""
         if hashlib.sha256(content).hexdigest() != checksum:
             raise SentimentError(
-                f"{path} is damaged or of another version: run `{' '.join(NPM_COMMAND)}`."
+                f"The page needs {path}, which is missing, damaged or of another version: run"
+                f" `{' '.join(NPM_COMMAND)}`, and name the folder node_modules that it fills with"
+                " `libraries`."
             )
         files[name] = content
     return files
