@@ -65,11 +65,8 @@ def print_result(line: str) -> None:
 
 def json_line(values: Any) -> str:
     """One line of JSON, readable where the output can take it."""
-    return json_text(values, ascii_only=not _is_utf8(sys.stdout))
-
-
-def _is_utf8(stream: Any) -> bool:
-    return (getattr(stream, "encoding", None) or "").lower().replace("-", "") == "utf8"
+    encoding = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "")
+    return json_text(values, ascii_only=encoding != "utf8")
 
 
 def is_first_process() -> bool:

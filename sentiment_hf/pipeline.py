@@ -135,10 +135,9 @@ class SentimentPipeline(PushToHubMixin):
             One text: `[{"label": ..., "score": ...}]`, a dictionary for each of the top k labels.
             A list: one dictionary a text, or a list of dictionaries a text where `top_k` is given.
         """
-        several = listed_texts(texts)
         if top_k is not _NOT_GIVEN:
             check_whole("top_k", top_k, least=0)
-        probabilities = np.asarray(self.probabilities(several, batch_size=batch_size))
+        probabilities = np.asarray(self.probabilities(texts, batch_size=batch_size))
         names = self.config.label_names
         count = 1 if top_k is _NOT_GIVEN else len(names) if top_k is None else top_k
         best = np.argsort(-probabilities, axis=-1, kind="stable")[:, :count]

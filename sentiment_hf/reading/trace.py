@@ -133,13 +133,12 @@ def make_step(
     from_the_end: int | None = None,
 ) -> Step:
     """A step whose shape, type and values are read off its output."""
-    shape = tuple(output.shape)
     return Step(
         name,
         what,
-        tuple(input_shape),
-        shape,
-        axes or _guessed_axes(len(shape)),
+        input_shape,
+        tuple(output.shape),
+        axes or _guessed_axes(output.ndim),
         str(output.dtype).removeprefix("torch."),
         parameters,
         extract(output, from_the_end),
