@@ -44,11 +44,10 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class AccessMiddleware:
-    """Refuses what a page of somebody else makes a browser ask, in one sentence as JSON.
+    """Refuses requests that a foreign web page makes the browser send, in one sentence as JSON.
 
-    The page of a stranger can send requests to this machine; the browser names that page in
-    `Origin`. By DNS rebinding it can also give this machine a name of its own and read the
-    answers; the browser then sends that name in `Host`.
+    The browser names the foreign page in `Origin`. By DNS rebinding such a page can also give this
+    machine a name of its own and read the answers; the browser then sends that name in `Host`.
 
     Args:
         app: the ASGI application that answers what is not refused.

@@ -298,9 +298,8 @@ class OnnxPipeline(SentimentPipeline):
         self.onnx_network = onnx_network
         self.tokenizer = tokenizer
 
-    def __getattr__(self, name: str) -> Any:
-        if name != "network":
-            raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+    @property
+    def network(self) -> Any:  # type: ignore[override]
         raise SentimentError(
             "The ONNX backend only predicts: load the checkpoint with `backend` 'torch' to look"
             " inside, to save or to push it."

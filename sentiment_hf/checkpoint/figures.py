@@ -46,7 +46,7 @@ STYLE: dict[Any, Any] = {
 @contextmanager
 def figure(path: Path) -> Iterator["Axes"]:
     """Axes to draw on, saved as a PNG whose bytes depend on the drawing alone."""
-    # Where its home cannot be written it says so at length, and draws all the same.
+    # Where its cache cannot be written, matplotlib logs a long warning, and draws all the same.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     import matplotlib
 

@@ -1,4 +1,4 @@
-"""Files on disk: what is read is looked at first; what is written is there whole or not at all."""
+"""Files on disk: reads are bounded, and writes are atomic."""
 
 import json
 import os
@@ -75,8 +75,7 @@ def write_text(path: Path, text: str) -> None:
 def replaced_file(path: Path) -> Iterator[Path]:
     """Gives a temporary name to write to; the file then takes the place of `path`.
 
-    The name is a new file that nobody could foresee, and the disk has the content before the
-    name `path` leads to it.
+    The temporary name cannot be predicted, and the disk has the content before `path` changes.
     """
     new = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
     os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
@@ -93,7 +92,7 @@ def replaced_file(path: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Removes what kills have left of earlier writings of a file that nobody else writes."""
+    """Removes what killed writers have left of a file that nobody else writes now."""
     for leftover in path.parent.glob(f"{escape(path.name)}.{'[0-9a-f]' * 16}.tmp"):
         leftover.unlink(missing_ok=True)
 
@@ -134,7 +133,7 @@ def write_tensors(
 
 
 def _sort_metadata(path: Path) -> None:
-    """Puts the metadata of a safetensors file in order, which the library writes as it comes."""
+    """Sorts the metadata of a safetensors file, so that the same tensors give the same bytes."""
     with open(path, "r+b") as file:
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(size))
@@ -147,7 +146,7 @@ def _sort_metadata(path: Path) -> None:
 
 
 def made_folder(path: str | Path) -> Path:
-    """The folder of that name, made if there is none.
+    """The folder, which is made if there is none.
 
     Raises:
         SentimentError: a file is in its place.

@@ -90,7 +90,7 @@ def saved_checkpoint(folder: str | Path) -> Iterator[Path]:
 
 
 def is_own_file(path: Path) -> bool:
-    """Whether a file of a checkpoint lies there itself; a link may lead anywhere."""
+    """Whether it is a regular file and no link, which may lead anywhere."""
     return path.is_file() and not path.is_symlink()
 
 

@@ -22,7 +22,7 @@ from sentiment_hf.errors import SentimentError
 LOCK_FILE = ".sentiment-hf.lock"
 STAGING = ".sentiment-hf-"  # A random number follows.
 STAGING_NAME = re.compile(rf"{re.escape(STAGING)}[0-9a-f]{{16}}")
-# In a staging folder: whose it is, the files, and that they are all there.
+# In a staging folder: the mark of its owner, the files, and the mark that all of them are there.
 OWNER_MARK, STAGED, COMPLETE_MARK = "made-by-sentiment-hf", "files", "complete"
 VOLUME_FOLDER = "lost+found"  # A mounted volume brings it along.
 
@@ -107,7 +107,7 @@ def _take(descriptor: int) -> bool:
 
 
 def is_leftover(path: Path) -> bool:
-    """Whether a writer that was killed has left this; the name alone is no proof of a folder."""
+    """Whether a writer that was killed has left this; of a folder the name alone is no proof."""
     if path.is_symlink():
         return False
     if path.name == LOCK_FILE:
@@ -118,10 +118,10 @@ def is_leftover(path: Path) -> bool:
 
 
 def _owner_mark(staging: Path) -> Path:
-    """The mark names its folder's inode, which a download, an archive and a copy do not keep.
+    """The mark names the inode of its folder, which a download, an archive or a copy changes.
 
-    So a staging folder that came with a stranger's checkpoint is none. The number of the device is
-    left out: a restart of the machine may change it.
+    So a staging folder that came with a stranger's checkpoint does not count. The number of the
+    device is left out, because a restart of the machine may change it.
     """
     return staging / f"{OWNER_MARK}-{staging.lstat().st_ino}"
 
@@ -151,7 +151,7 @@ def whole_folder(folder: Path) -> Path:
 
 
 def recover_folder(folder: Path, own_files: OwnFiles) -> None:
-    """Ends the work of a writer that was cut off; only for who has the folder `locked`."""
+    """Ends the work of a writer that was cut off; the caller has the folder `locked`."""
     for staging in _stagings(folder):
         if _is_complete(staging):
             staged = staging / STAGED
@@ -165,7 +165,7 @@ def recover_folder(folder: Path, own_files: OwnFiles) -> None:
 def staged_folder(folder: Path, own_files: OwnFiles, kept: Iterable[Path] = ()) -> Iterator[Path]:
     """Gives a folder to fill, whose files then take the places of those in `folder` together.
 
-    Whatever can fail happens aside. The caller has the folder `locked`.
+    All that can fail happens before the first file changes. The caller has the folder `locked`.
 
     Args:
         own_files: lists the files of a folder that are replaced, or removed where there is no

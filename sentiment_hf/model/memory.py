@@ -9,7 +9,7 @@ def keep_few_shapes() -> None:
     """Bounds what oneDNN keeps ready on a CPU for each shape of a batch, if it has not begun yet.
 
     Texts have all lengths, so that most of what it keeps (1,024 of them) is never used again: a
-    training grew to 17 GB, a pipeline by half. The environment may say another number.
+    training grew to 17 GB, a pipeline by half. A number in the environment wins.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
 

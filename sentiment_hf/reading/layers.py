@@ -147,7 +147,7 @@ def _lstm(
 
 
 def _final_states(module: nn.LSTM, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """The states after each row's own last word: the LSTM itself, told where each row ends."""
+    """The states after the last word of each row, by the LSTM itself on packed rows."""
     packed = nn.utils.rnn.pack_padded_sequence(
         inputs, lengths.cpu(), batch_first=True, enforce_sorted=False
     )
