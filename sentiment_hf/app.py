@@ -113,11 +113,7 @@ def _is_closed(method: str, path: str) -> bool:
 
 
 def build_app(pipe: SentimentPipeline) -> "gradio.Blocks":
-    """The page for one pipeline.
-
-    Raises:
-        SentimentError: gradio is not installed.
-    """
+    """The page for one pipeline."""
     gr = _import_gradio()
 
     def read(text: str | None) -> tuple[dict[str, float] | None, str]:

@@ -13,11 +13,7 @@ BACKENDS = ("auto", "onnx", "torch")
 def pick_backend(
     backend: str, folder: Path, device: str | None, dtype: str | None
 ) -> Literal["onnx", "torch"]:
-    """The library that computes: the one that is named, or the one that fits where it is `auto`.
-
-    Raises:
-        SentimentError: it cannot do what is asked for.
-    """
+    """The library that is named, if it can do what is asked for; with `auto`, the one that fits."""
     if backend not in BACKENDS:
         raise SentimentError(f"There is no backend {backend!r}; there are {', '.join(BACKENDS)}.")
     exported = is_export(folder)

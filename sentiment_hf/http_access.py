@@ -20,11 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens at an address of this machine; port 0 is any free one.
-
-    Raises:
-        SentimentError: the host is no address of this machine, or the port cannot be had.
-    """
+    """A socket that listens at an address of this machine; port 0 is any free one."""
     try:
         # A name such as `localhost` can have two addresses: the one of IPv4 comes first.
         family, *_, address = min(

@@ -332,11 +332,7 @@ class OnnxPipeline(SentimentPipeline):
 
 
 def refuse_answers(columns: Iterable[str]) -> None:
-    """Refuses a data set whose columns the answers would replace.
-
-    Raises:
-        SentimentError: it has a `predicted_label` or a `predicted_score` already.
-    """
+    """Refuses a data set whose columns the answers would replace."""
     for name in columns:
         if name in (LABEL_COLUMN, SCORE_COLUMN):
             raise SentimentError(

@@ -12,11 +12,7 @@ BYTES_AT_ONCE = 2**20
 
 
 def waiting_lines() -> Iterator[list[str]]:
-    """The lines of stdin, as many at once as are there already: each is answered when it comes.
-
-    Raises:
-        SentimentError: it is a terminal, or bytes in it are no text.
-    """
+    """The lines of stdin, as many at once as are there already: each is answered when it comes."""
     if sys.stdin is None or sys.stdin.isatty():
         raise SentimentError("There is no text: name one, or pipe lines into the command.")
     pipe: Any = sys.stdin.buffer

@@ -248,11 +248,7 @@ def _remember_revision(folder: Path, revision: str) -> None:
 
 
 def usable_token(token: str | bool | None) -> str | bool | None:
-    """The token itself, unless it is one that no request could carry.
-
-    Raises:
-        SentimentError: it is empty or has a character that no token has; it is not shown.
-    """
+    """The token, or the one that is logged in with; refuses what no request could carry."""
     from huggingface_hub import get_token
 
     given = get_token() if token in (None, True) else token

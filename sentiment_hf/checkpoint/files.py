@@ -21,11 +21,7 @@ LARGEST_JSON_BYTES = 64_000_000
 
 
 def read_bytes(path: Path, largest: int = LARGEST_JSON_BYTES) -> bytes:
-    """Reads a regular file of a bounded size; a pipe or a device would have no end.
-
-    Raises:
-        SentimentError: it is missing, too large or no regular file.
-    """
+    """Reads a regular file; refuses one that is missing or too large, a pipe and a device."""
     try:
         # Without blocking: the mere opening of a pipe waits for a writer.
         descriptor = os.open(
@@ -45,11 +41,7 @@ def read_bytes(path: Path, largest: int = LARGEST_JSON_BYTES) -> bytes:
 
 
 def read_json(path: Path, largest: int = LARGEST_JSON_BYTES) -> dict[str, Any]:
-    """Reads a JSON object.
-
-    Raises:
-        SentimentError: the file is missing, too large, damaged, or holds no object.
-    """
+    """Reads a JSON object; refuses a file that is missing, too large, damaged or another value."""
     content = read_bytes(path, largest)
     try:
         values = json.loads(content.decode("utf-8"))
@@ -114,11 +106,7 @@ def sync(path: Path) -> None:
 def write_tensors(
     path: Path, tensors: "dict[str, Tensor]", metadata: dict[str, str] | None = None
 ) -> None:
-    """Writes a safetensors file under a temporary name, then puts it in place.
-
-    Raises:
-        SentimentError: the disk does not take it.
-    """
+    """Writes a safetensors file under a temporary name, then puts it in place."""
     from safetensors.torch import save_file
 
     try:
@@ -146,11 +134,7 @@ def _sort_metadata(path: Path) -> None:
 
 
 def made_folder(path: str | Path) -> Path:
-    """The folder, which is made if there is none.
-
-    Raises:
-        SentimentError: a file is in its place.
-    """
+    """The folder, which is made if there is none; refuses a file in its place."""
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -160,11 +144,7 @@ def made_folder(path: str | Path) -> Path:
 
 
 def plain_path(path: Path) -> Path:
-    """The path without links and without `..`: wherever it is used, it names the same place.
-
-    Raises:
-        SentimentError: it is no name that a file could have.
-    """
+    """The path without links and `..`, so that it always names the same place."""
     try:
         resolved = path.resolve()
         return resolved if path.is_absolute() else Path(os.path.relpath(resolved))

@@ -35,9 +35,6 @@ def locked(folder: Path, name: str = LOCK_FILE) -> Iterator[None]:
 
     Args:
         name: of the file that is locked; with different ones, several write beside each other.
-
-    Raises:
-        SentimentError: another process writes into it, or it cannot be written.
     """
     was_there = folder.is_dir()
     made_folder(folder)
@@ -202,11 +199,7 @@ def _check_places(folder: Path, names: set[Path], own_files: OwnFiles) -> None:
 
 
 def check_places(folder: Path, names: Iterable[Path]) -> None:
-    """Looks whether files of these names could be put into a folder, or replaced there.
-
-    Raises:
-        SentimentError: a folder or a link is in the way, or the user may not write there.
-    """
+    """Refuses names whose files could not be put into a folder, or replaced there."""
     user = os.geteuid() if sys.platform != "win32" else 0
     for name in names:
         place = folder / name

@@ -20,12 +20,7 @@ def write_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
 
 
 def read_tokenizer(folder: Path, config: LSTMConfig) -> Tokenizer:
-    """Reads the vocabulary of `tokenizer.json`, and nothing else of it.
-
-    Raises:
-        SentimentError: the file is missing, damaged, not made as `train_tokenizer` makes one, or
-            its ids do not fit the embedding.
-    """
+    """Reads the vocabulary of `tokenizer.json`, if `train_tokenizer` could have made the rest."""
     path = folder / TOKENIZER_FILE
     content = read_json(path)
     problem = _tokenizer_problem(content, config)

@@ -155,11 +155,7 @@ def _versions(folder: Path, names: Iterable[str]) -> dict[Path, tuple[int, ...]]
 
 
 def check_folder(folder: Path) -> None:
-    """Reads what is about to be shared as strictly as everybody will.
-
-    Raises:
-        SentimentError: something is missing or damaged.
-    """
+    """Reads what is about to be shared as strictly as everybody will."""
     for name in REQUIRED_FILES:
         if (folder / name).is_symlink():
             raise SentimentError(
@@ -185,7 +181,7 @@ def _check_page(folder: Path) -> None:
 
 
 def check_name(repo_id: str) -> None:
-    """Whether a repository could have this name; it becomes a folder's, too."""
+    """Refuses a name that no repository could have; it becomes a folder's, too."""
     from huggingface_hub.utils import validate_repo_id
 
     with hub_errors(f"the repository {repo_id!r}", without_hub=WITHOUT_HUB):
@@ -193,11 +189,7 @@ def check_name(repo_id: str) -> None:
 
 
 def check_address(repo_id: str, token: str | bool | None = None) -> None:
-    """Whether a push could begin at all, without asking the Hub.
-
-    Raises:
-        SentimentError: no valid name, no token, or the Hub is switched off.
-    """
+    """Refuses what no push could begin with: an invalid name, no token, the Hub switched off."""
     from huggingface_hub import constants
     from huggingface_hub.errors import LocalTokenNotFoundError, OfflineModeIsEnabled
 

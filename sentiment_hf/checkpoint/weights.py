@@ -98,9 +98,6 @@ def read_encoder(folder: Path, network: "LSTMClassifier") -> None:
     """Loads embedding and LSTM of a checkpoint or a pretrained encoder into a network.
 
     The head comes along where the checkpoint has one of the same labels and pooling.
-
-    Raises:
-        SentimentError: as in `read_weights`.
     """
     import torch
 
@@ -180,9 +177,6 @@ def check_files(
         name: the file, as the message names it.
         checksums: of the files that it was made with, by their names.
         without: keys of the configuration that were added after its checksum was taken.
-
-    Raises:
-        SentimentError: one of the two is another.
     """
     for other in (CONFIG_FILE, TOKENIZER_FILE):
         path = folder / other

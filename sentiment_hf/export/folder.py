@@ -34,11 +34,7 @@ def open_source(model: str | Path | None) -> Source:
 
 
 def free_folder(output: str | Path) -> Path:
-    """The folder to write; what a writer that was killed has left there is no obstacle.
-
-    Raises:
-        SentimentError: there is something else already.
-    """
+    """The folder to write, which is empty but for what a killed writer has left there."""
     folder = plain_path(Path(output))
     if folder.is_dir():
         is_free = all(is_leftover(path) or path.name == VOLUME_FOLDER for path in folder.iterdir())

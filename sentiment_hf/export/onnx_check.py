@@ -20,11 +20,7 @@ LARGEST_REST = 2**20
 
 
 def check_graph(graph: bytes, config: LSTMConfig, path: Path) -> None:
-    """Compares all of a graph but the values of its weights with what `build_graph` makes.
-
-    Raises:
-        SentimentError: it is no graph, or another one; or the package onnx is not installed.
-    """
+    """Refuses a graph that differs in more than its weights from what `build_graph` makes."""
     try:
         import onnx
         from google.protobuf.message import DecodeError

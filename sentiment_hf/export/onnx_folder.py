@@ -81,11 +81,9 @@ def is_export(folder: Path) -> bool:
 
 
 def read_graph(folder: Path, config: LSTMConfig) -> bytes:
-    """The graph of an exported folder, or of a checkpoint, built unless it was built before.
+    """The graph of an exported folder, whose files must have been written together.
 
-    Raises:
-        SentimentError: a file is missing or damaged, or `model.onnx`, `config.json` and the
-            tokenizer were not written together.
+    That of a checkpoint is built, unless it was built before.
     """
     if not is_export(folder):
         return _cached_graph(folder, config)

@@ -8,11 +8,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def pick_device(name: str | None = None) -> torch.device:
-    """The named device, or the best one at hand.
-
-    Raises:
-        SentimentError: there is no such device here.
-    """
+    """The named device, or the best one at hand; refuses one that is not here."""
     if name is None:
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -29,22 +25,14 @@ def pick_device(name: str | None = None) -> torch.device:
 
 
 def pick_dtype(name: str) -> torch.dtype:
-    """The named precision.
-
-    Raises:
-        SentimentError: there is none; the message lists them.
-    """
+    """The named precision, one of `DTYPES`."""
     if name not in DTYPES:
         raise SentimentError(f"There is no precision {name!r}; there are {', '.join(DTYPES)}.")
     return DTYPES[name]
 
 
 def pick_training_dtype(device: torch.device, name: str | None = None) -> tuple[torch.dtype, str]:
-    """The precision to train in, and the reason, for the user to read.
-
-    Raises:
-        SentimentError: there is no such precision, or an LSTM cannot be trained in it here.
-    """
+    """The precision to train in, and the reason, for the user to read."""
     if name is not None:
         dtype = pick_dtype(name)
         if dtype == torch.bfloat16 and device.type == "cpu" and not _trains_in_bfloat16():
@@ -67,10 +55,9 @@ def pick_training_dtype(device: torch.device, name: str | None = None) -> tuple[
 
 
 def _trains_in_bfloat16() -> bool:
-    """Whether the CPU makes a training step of an LSTM in bfloat16; it takes milliseconds to see.
+    """Whether the CPU makes a training step of an LSTM in bfloat16, tried in milliseconds.
 
-    What torch says of the processor is not the whole answer: oneDNN has requirements of its own,
-    and ONEDNN_MAX_CPU_ISA can keep it from instructions that are there.
+    oneDNN has requirements that torch does not know of, and ONEDNN_MAX_CPU_ISA restricts it.
     """
     with torch.random.fork_rng(devices=[]):
         lstm = torch.nn.LSTM(8, 8, batch_first=True)
