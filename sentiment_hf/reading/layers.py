@@ -11,7 +11,7 @@ from sentiment_hf.data.batching import cut, pad_rows
 from sentiment_hf.data.tokenization import UNK_TOKEN, encode_texts
 from sentiment_hf.model.inference import in_evaluation_mode
 from sentiment_hf.model.network import LSTMClassifier, reversed_positions, take_positions
-from sentiment_hf.reading.trace import NUMBERS_SHOWN, ROWS_SHOWN, Step, make_step
+from sentiment_hf.reading.trace import NUMBERS_SHOWN, ROWS_SHOWN, Step, count_parameters, make_step
 
 BATCH, SEQUENCE, EMBEDDING, HIDDEN = "batch", "sequence", "embedding", "hidden"
 POOLING = {
@@ -71,12 +71,12 @@ def trace_texts(
         what = "All positions of all reviews in one row."
         first = make_step(
             "flattened", what, flat,
-            input_shape=tuple(grid.shape), axes=("position", HIDDEN), from_the_end=0,
+            input_shape=grid.shape, axes=("position", HIDDEN), from_the_end=0,
         )  # fmt: skip
         return [*steps, first, *_head(network, flat, tuple(grid.shape[:2]))]
     first = make_step(
         "pooling", POOLING[config.pooling], pooled,
-        input_shape=tuple(states.shape), axes=(BATCH, "features"),
+        input_shape=states.shape, axes=(BATCH, "features"),
     )  # fmt: skip
     return [*steps, first, *_head(network, pooled)]
 
@@ -110,7 +110,7 @@ def _embedding(network: LSTMClassifier, output: Tensor, end: int | None) -> list
             "embedding",
             "Each number is replaced by the vector of its word.",
             output,
-            input_shape=tuple(output.shape[:2]),
+            input_shape=output.shape[:2],
             axes=(BATCH, SEQUENCE, EMBEDDING),
             from_the_end=end,
         ),
@@ -139,7 +139,7 @@ def _lstm(
             input_shape=(*states.shape[:2], network.config.embedding_dim),
             axes=(BATCH, SEQUENCE, HIDDEN),
             from_the_end=end,
-            parameters=_count_parameters(getattr(network, name)),
+            parameters=count_parameters(getattr(network, name)),
         ),
         make_step(f"{name} final hidden state", hidden, final[0], axes=axes),
         make_step(f"{name} final cell state", cell, final[1], axes=axes),
@@ -174,7 +174,10 @@ def _head(
     logits = network.linear(features)
     squeezed = logits.squeeze(-1) if network.config.num_outputs == 1 else logits
     probabilities = network.probabilities(squeezed)
-    two = network.config.num_labels == 2
+    names, temperature = network.config.label_names, network.config.temperature
+    two = len(names) == 2
+    scaled = "" if temperature == 1 else f"divided by the temperature {temperature:g} and "
+    of_labels = repr(names[1]) if two else f"each of {', '.join(names)}"
     if grid is None:
         axis, what, kind, end = BATCH, "the features become", "label", None
         answers, verdict = probabilities, probabilities[:, 1] if two else probabilities
@@ -186,38 +189,22 @@ def _head(
     steps = [
         make_step(
             "linear", f"The fully connected layer: {what} one number a label.", logits,
-            input_shape=tuple(features.shape), axes=(axis, "output"), from_the_end=end,
-            parameters=_count_parameters(network.linear),
+            input_shape=features.shape, axes=(axis, "output"), from_the_end=end,
+            parameters=count_parameters(network.linear),
         ),
         make_step(
-            "sigmoid" if two else "softmax", _squeezing(network.config.temperature), probabilities,
-            input_shape=tuple(logits.shape), axes=(axis, kind), from_the_end=end,
+            "sigmoid" if two else "softmax",
+            f"Logits {scaled}squeezed between 0 and 1, which can be read as probabilities.",
+            probabilities, input_shape=logits.shape, axes=(axis, kind), from_the_end=end,
         ),
         make_step(
             "reshaped", "Back to one row a review: the answer after each word.", answers,
-            input_shape=tuple(probabilities.shape),
+            input_shape=probabilities.shape,
             axes=(BATCH, SEQUENCE, "label")[: answers.ndim], from_the_end=1,
         ),
         make_step(
-            "verdict", _verdict(network.config.label_names), verdict,
-            input_shape=tuple(answers.shape), axes=(BATCH, "label")[: verdict.ndim],
+            "verdict", f"Final prediction: the probability of {of_labels}.", verdict,
+            input_shape=answers.shape, axes=(BATCH, "label")[: verdict.ndim],
         ),
     ]  # fmt: skip
     return steps if grid else [step for step in steps if step.name != "reshaped"]
-
-
-def _count_parameters(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
-def _squeezing(temperature: float) -> str:
-    first = (
-        "" if temperature == 1 else f"divided by the temperature {temperature:g}, then squeezed: "
-    )
-    return f"{first}numbers between 0 and 1 that can be read as probabilities.".capitalize()
-
-
-def _verdict(names: list[str]) -> str:
-    if len(names) == 2:
-        return f"Final sentiment prediction: the probability of {names[1]!r}."
-    return f"Final prediction: the probability of each of {', '.join(names)}."

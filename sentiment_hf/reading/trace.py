@@ -3,6 +3,7 @@
 Captured with hooks, so the numbers are those of the pass itself.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -103,8 +104,8 @@ def _steps_of(
 ) -> list[Step]:
     """A call as steps: one for each tensor that came out of it."""
     kind = type(module).__name__
-    shape = tuple(inputs[0].shape) if inputs else ()
-    parameters = sum(parameter.numel() for parameter in module.parameters())
+    shape = inputs[0].shape if inputs else ()
+    parameters = count_parameters(module)
     parts = ["", " final hidden state", " final cell state"]
     if not isinstance(module, nn.RNNBase):
         parts = ["", *(f" output {number}" for number in range(1, len(outputs)))]
@@ -122,12 +123,16 @@ def _steps_of(
     ]
 
 
+def count_parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
 def make_step(
     name: str,
     what: str,
     output: Tensor,
     *,
-    input_shape: tuple[int, ...] = (),
+    input_shape: Sequence[int] = (),
     axes: tuple[str, ...] = (),
     parameters: int = 0,
     from_the_end: int | None = None,
@@ -136,7 +141,7 @@ def make_step(
     return Step(
         name,
         what,
-        input_shape,
+        tuple(input_shape),
         tuple(output.shape),
         axes or _guessed_axes(output.ndim),
         str(output.dtype).removeprefix("torch."),
