@@ -78,11 +78,9 @@ def find_checkpoint(
         raise SentimentError(f"The folder {model} holds no checkpoint: it has no config.json.")
     if folder.is_absolute() or repo_id.count("/") != 1 or repo_id.startswith((".", "~", "/")):
         raise SentimentError(f"The model {str(model)!r} does not exist: there is no such folder.")
-    if at and not named:
-        raise SentimentError(f"The model {str(model)!r} has no revision after its '@'.")
-    if at and revision not in (None, named):
+    if at and (not named or revision not in (None, named)):
         raise SentimentError(
-            f"The model {str(model)!r} names a revision, but `revision` is {revision!r}."
+            f"The model {str(model)!r} needs one revision, after its '@' or as `revision`."
         )
     revision = named or revision
     if revision and (".." in re.split(r"[/\\]", revision) or Path(revision).is_absolute()):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sentiment_hf.arguments import check_whole
 from sentiment_hf.data.batching import EncodedRows, make_batch, texts_of_like_length
 from sentiment_hf.model.network import LSTMClassifier
-from sentiment_hf.model.workers import WORDS_PER_BATCH, answer_batches
+from sentiment_hf.model.workers import WORDS_PER_BATCH, Batch, answer_batches
 
 WORDS_PER_BATCH_ALONE = 16_384
 Module = TypeVar("Module", bound=nn.Module)
@@ -58,7 +58,7 @@ def predict_logits(
     logits = torch.empty((len(rows),) if outputs == 1 else (len(rows), outputs))
 
     @torch.inference_mode()
-    def answer(batch: tuple[np.ndarray, list[np.ndarray]]) -> tuple[np.ndarray, Tensor]:
+    def answer(batch: Batch) -> tuple[np.ndarray, Tensor]:
         here = make_batch(batch[1]).to(device)
         return batch[0], network(here.input_ids, here.attention_mask).float().cpu()
 

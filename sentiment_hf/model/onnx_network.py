@@ -6,7 +6,7 @@ from sentiment_hf.arguments import check_whole
 from sentiment_hf.data.batching import EncodedRows, pad_rows, texts_of_like_length
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.model.config import LSTMConfig
-from sentiment_hf.model.workers import WORDS_PER_BATCH, answer_batches, threads_at_once
+from sentiment_hf.model.workers import WORDS_PER_BATCH, Batch, answer_batches, threads_at_once
 
 INPUTS = ["attention_mask", "input_ids"]
 
@@ -58,7 +58,7 @@ class OnnxNetwork:
             logits[numbers] = answers * np.float32(config.temperature)
         return logits[:, 1] if config.num_labels == 2 else logits
 
-    def _answer(self, batch: tuple[np.ndarray, list[np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    def _answer(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         numbers, texts = batch
         input_ids = pad_rows(texts)
         lengths = np.array([len(ids) for ids in texts])
