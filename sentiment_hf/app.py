@@ -14,14 +14,7 @@ from sentiment_hf.data.batching import cut
 from sentiment_hf.data.loading import SAMPLE_FOLDER
 from sentiment_hf.data.tokenization import UNK_ID, readable
 from sentiment_hf.errors import SentimentError
-from sentiment_hf.http_access import (
-    MOST_BYTES,
-    MOST_CHARACTERS,
-    THIS_MACHINE,
-    AccessMiddleware,
-    FailureMiddleware,
-    listen,
-)
+from sentiment_hf.http_access import MOST_BYTES, MOST_CHARACTERS, THIS_MACHINE, listen, middleware
 from sentiment_hf.pipeline import SentimentPipeline
 from sentiment_hf.reading.explanation import Explanation
 from sentiment_hf.reading.html import STYLE_FILE, TextInspection, render_fragment
@@ -86,16 +79,15 @@ def serve(app: "gradio.Blocks", host: str | None = None, port: int | None = None
         # By a name gradio would listen at all of its addresses.
         address = listener.getsockname()[0]
     fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
-    access = Middleware(AccessMiddleware, host=host, address=address, is_closed=_is_closed)
     limit = Middleware(RequestBodyLimitMiddleware, max_body_size=MOST_BYTES)
-    middleware = [access, Middleware(FailureMiddleware), limit]
+    before = [*middleware(host, address, _is_closed), limit]
     try:
         _, url, _ = app.launch(
             server_name=f"[{address}]" if ":" in address else address,
             server_port=port, prevent_thread_lock=True, quiet=True, share=False, ssr_mode=False,
             mcp_server=False, num_workers=0, run_history=False, footer_links=[], js=ON_LOAD,
             theme=gr.themes.Default(primary_hue="slate", **fonts), enable_monitoring=False,
-            css_paths=[STYLE_FILE, APP_STYLE_FILE], app_kwargs={"middleware": middleware},
+            css_paths=[STYLE_FILE, APP_STYLE_FILE], app_kwargs={"middleware": before},
         )  # fmt: skip
     except OSError as error:
         taken = f"The port {port} is taken" if port else "All ports that gradio tries are taken"

@@ -7,9 +7,12 @@ import re
 import socket
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sentiment_hf.errors import SentimentError
+
+if TYPE_CHECKING:
+    from starlette.middleware import Middleware
 
 THIS_MACHINE = "127.0.0.1"
 MOST_BYTES = 1_000_000
@@ -26,17 +29,25 @@ def listen(host: str, port: int) -> socket.socket:
         family, *_, address = min(
             socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
         )
-    except (OSError, UnicodeError) as error:
-        raise SentimentError(f"The `host` {host!r} is no address of this machine.") from error
-    try:
         return socket.create_server(address[:2], family=family, backlog=2048)
-    except OSError as error:
-        if error.errno == errno.EADDRNOTAVAIL:
+    except (OSError, UnicodeError) as error:
+        is_unknown = isinstance(error, socket.gaierror | UnicodeError)
+        if is_unknown or error.errno == errno.EADDRNOTAVAIL:
             raise SentimentError(f"The `host` {host!r} is no address of this machine.") from error
         reason = "is taken" if error.errno == errno.EADDRINUSE else f"is refused: {error.strerror}"
         raise SentimentError(
             f"The port {port} {reason}; choose another with `port`.", exit_status=1
         ) from error
+
+
+def middleware(
+    host: str, address: str, is_closed: Callable[[str, str], bool] | None = None
+) -> "list[Middleware]":
+    """What stands before an application that listens here; see `AccessMiddleware`."""
+    from starlette.middleware import Middleware
+
+    access = Middleware(AccessMiddleware, host=host, address=address, is_closed=is_closed)
+    return [access, Middleware(FailureMiddleware)]
 
 
 class AccessMiddleware:
@@ -58,7 +69,7 @@ class AccessMiddleware:
         app: Any,
         host: str,
         address: str,
-        is_closed: Callable[[str, str], bool] | None = None,
+        is_closed: Callable[[str, str], bool] | None,
     ) -> None:
         names = "|".join(map(re.escape, {*LOOPBACK_NAMES, host, address, f"[{address}]"}))
         self.is_alone = ip_address(address).is_loopback

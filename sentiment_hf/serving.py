@@ -13,21 +13,13 @@ from typing import Any, NamedTuple
 
 from sentiment_hf.arguments import check_whole
 from sentiment_hf.errors import ENDING_SIGNALS, SentimentError, json_text
-from sentiment_hf.http_access import (
-    MOST_BYTES,
-    MOST_CHARACTERS,
-    THIS_MACHINE,
-    AccessMiddleware,
-    FailureMiddleware,
-    listen,
-)
+from sentiment_hf.http_access import MOST_BYTES, MOST_CHARACTERS, THIS_MACHINE, listen, middleware
 from sentiment_hf.pipeline import SentimentPipeline
 
 try:
     import uvicorn
     from starlette.applications import Starlette
     from starlette.exceptions import HTTPException
-    from starlette.middleware import Middleware
     from starlette.requests import Request
     from starlette.responses import JSONResponse, Response
     from starlette.routing import Route
@@ -36,7 +28,6 @@ except ImportError as error:
         "The server needs starlette and uvicorn: pip install 'sentiment-hf[serve]'."
     ) from error
 
-DEFAULT_PORT = 8000
 MOST_TEXTS = 1000
 MOST_WAITING_REQUESTS = 256
 MOST_CONNECTIONS = 1000
@@ -50,7 +41,7 @@ logger = logging.getLogger(__name__)
 def serve(
     model: str | None = None,
     host: str | None = None,
-    port: int = DEFAULT_PORT,
+    port: int = 8000,
     *,
     backend: str = "auto",
 ) -> None:
@@ -145,10 +136,7 @@ def build_server(
 
     return Starlette(
         routes=[Route("/predict", predict, methods=["POST"]), Route("/healthz", healthz)],
-        middleware=[
-            Middleware(AccessMiddleware, host=host, address=address),
-            Middleware(FailureMiddleware),
-        ],
+        middleware=middleware(host, address),
         exception_handlers={HTTPException: refuse},
         lifespan=lifespan,
     )
