@@ -10,14 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from sentiment_hf.checkpoint.files import read_bytes, read_json, write_text
+from sentiment_hf.checkpoint.files import LARGEST_CONFIG_BYTES, read_bytes, read_json, write_text
 from sentiment_hf.checkpoint.folder import (
     CARD_FILE,
-    EVALUATION_FILE,
-    LARGEST_CONFIG_BYTES,
     RECORD_FILES,
     TOKENIZER_FILE,
-    TRAINING_FILE,
     is_own_file,
     published,
     read_config,
@@ -100,8 +97,7 @@ def render_card(folder: Path, repo_id: str | None = None) -> str:
     from huggingface_hub import ModelCard
 
     config = read_config(folder)
-    training = read_record(folder, TRAINING_FILE)
-    results = read_record(folder, EVALUATION_FILE)
+    training, results = (read_record(folder, name) for name in RECORD_FILES)
     model = repo_id or name_of(folder)
     name = model.rsplit("/", maxsplit=1)[-1]
     try:
@@ -131,7 +127,7 @@ def render_card(folder: Path, repo_id: str | None = None) -> str:
         raise
     except Exception as error:  # A record of another shape fails where it is first used.
         raise SentimentError(
-            f"{TRAINING_FILE} or {EVALUATION_FILE} in {folder} is damaged, so that no card can be"
+            f"{' or '.join(RECORD_FILES)} in {folder} is damaged, so that no card can be"
             f" rendered from it: {type(error).__name__}, {str(error)[:80]}."
         ) from error
     return f"{str(card).rstrip()}\n\n{_signature(card.text)}\n"

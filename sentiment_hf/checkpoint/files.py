@@ -17,6 +17,7 @@ from sentiment_hf.errors import SentimentError
 if TYPE_CHECKING:
     from torch import Tensor
 
+LARGEST_CONFIG_BYTES = 1_000_000
 LARGEST_JSON_BYTES = 64_000_000
 
 

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from sentiment_hf.arguments import check_path
-from sentiment_hf.checkpoint.files import read_json
+from sentiment_hf.checkpoint.files import LARGEST_CONFIG_BYTES, read_json
 from sentiment_hf.checkpoint.staging import (
     VOLUME_FOLDER,
     is_leftover,
@@ -39,8 +39,19 @@ PUBLISHED_FILES = (
     *RECORD_FILES,
     f"{FIGURES_FOLDER}/*.png",
 )
-
-LARGEST_CONFIG_BYTES = 1_000_000
+# All that a page of `export` consists of.
+PAGE_FILES = (
+    "index.html",
+    "page.js",
+    "reader.js",
+    "style.css",
+    "libraries/*",
+    "onnx/model.onnx",
+    CONFIG_FILE,
+    TOKENIZER_FILE,
+    TOKENIZER_CONFIG_FILE,
+    CARD_FILE,
+)
 
 REFERENCE_FOLDER = Path(__file__).parent.parent / "reference"
 REFERENCE_NAME = "reference"

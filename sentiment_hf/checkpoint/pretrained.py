@@ -74,8 +74,8 @@ class LSTMForSequenceClassification(LSTMClassifier, PushToHubMixin):
                 loaded with.
         """
         with saved_checkpoint(folder) as new:
-            there = files_checksums(new).get(TOKENIZER_FILE)
-            if None not in (there, self._tokenizer_checksum) and there != self._tokenizer_checksum:
+            there, own = files_checksums(new).get(TOKENIZER_FILE), self._tokenizer_checksum
+            if there and own and there != own:
                 raise SentimentError(
                     f"{folder} holds the tokenizer of another network, which numbers the words"
                     " differently: save into another folder, or save the whole `SentimentPipeline`."

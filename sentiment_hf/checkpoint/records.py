@@ -5,14 +5,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sentiment_hf.checkpoint.files import read_json, write_json
-from sentiment_hf.checkpoint.folder import (
-    CONFIG_FILE,
-    FIGURES_FOLDER,
-    LARGEST_CONFIG_BYTES,
-    RECORD_FILES,
-    is_own_file,
-)
+from sentiment_hf.checkpoint.files import LARGEST_CONFIG_BYTES, read_json, write_json
+from sentiment_hf.checkpoint.folder import CONFIG_FILE, FIGURES_FOLDER, RECORD_FILES, is_own_file
 from sentiment_hf.checkpoint.weights import weights_header, weights_named
 from sentiment_hf.errors import SentimentError
 

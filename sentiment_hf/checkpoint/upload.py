@@ -18,11 +18,10 @@ from sentiment_hf.checkpoint.download import (
 )
 from sentiment_hf.checkpoint.folder import (
     CARD_FILE,
-    CONFIG_FILE,
+    PAGE_FILES,
     PUBLISHED_FILES,
     RECORD_FILES,
     REQUIRED_FILES,
-    TOKENIZER_CONFIG_FILE,
     TOKENIZER_FILE,
     has_name_of,
     is_own_file,
@@ -41,19 +40,6 @@ if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
 
 WITHOUT_HUB = "the folder is whole, so push it again later"
-# All that a page of `export` consists of.
-PAGE_FILES = (
-    "index.html",
-    "page.js",
-    "reader.js",
-    "style.css",
-    "libraries/*",
-    "onnx/model.onnx",
-    CONFIG_FILE,
-    TOKENIZER_FILE,
-    TOKENIZER_CONFIG_FILE,
-    CARD_FILE,
-)
 
 
 def push_folder(

@@ -10,14 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from sentiment_hf.checkpoint.files import read_json, write_json, write_tensors
-from sentiment_hf.checkpoint.folder import (
-    CONFIG_FILE,
-    LARGEST_CONFIG_BYTES,
-    TOKENIZER_FILE,
-    WEIGHTS_FILE,
-    read_config,
-)
+from sentiment_hf.checkpoint.files import LARGEST_CONFIG_BYTES, read_json, write_json, write_tensors
+from sentiment_hf.checkpoint.folder import CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE, read_config
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.model.config import LSTMConfig
 from sentiment_hf.version import __version__
