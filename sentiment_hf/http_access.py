@@ -24,16 +24,18 @@ logger = logging.getLogger(__name__)
 
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens at an address of this machine; port 0 is any free one."""
+    unknown = SentimentError(f"The `host` {host!r} is no address of this machine.")
     try:
         # A name such as `localhost` can have two addresses: the one of IPv4 comes first.
         family, *_, address = min(
             socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
         )
         return socket.create_server(address[:2], family=family, backlog=2048)
-    except (OSError, UnicodeError) as error:
-        is_unknown = isinstance(error, socket.gaierror | UnicodeError)
-        if is_unknown or error.errno == errno.EADDRNOTAVAIL:
-            raise SentimentError(f"The `host` {host!r} is no address of this machine.") from error
+    except (socket.gaierror, UnicodeError) as error:
+        raise unknown from error
+    except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise unknown from error
         reason = "is taken" if error.errno == errno.EADDRINUSE else f"is refused: {error.strerror}"
         raise SentimentError(
             f"The port {port} {reason}; choose another with `port`.", exit_status=1
