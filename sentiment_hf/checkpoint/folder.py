@@ -8,13 +8,7 @@ from pathlib import Path
 
 from sentiment_hf.arguments import check_path
 from sentiment_hf.checkpoint.files import LARGEST_CONFIG_BYTES, read_json
-from sentiment_hf.checkpoint.staging import (
-    VOLUME_FOLDER,
-    is_leftover,
-    locked,
-    recover_folder,
-    staged_folder,
-)
+from sentiment_hf.checkpoint.staging import VOLUME_FOLDER, is_leftover, locked, staged_folder
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.model.config import LSTMConfig
 
@@ -87,17 +81,10 @@ def has_name_of(name: str, patterns: Iterable[str]) -> bool:
 
 @contextmanager
 def saved_checkpoint(folder: str | Path) -> Iterator[Path]:
-    """Gives a copy of a checkpoint folder to change; the changes then count together.
-
-    The card is not in it: it is rendered from what the folder holds in the end.
-    """
+    """Gives a copy of a checkpoint folder to change; the changes then count together."""
     check_path("folder", folder)
-    folder = Path(folder)
-    with locked(folder):
-        recover_folder(folder, published)  # What a writer was cut off with is kept, too.
-        kept = [path for path in published(folder) if path.name != CARD_FILE]
-        with staged_folder(folder, published, kept) as new:
-            yield new
+    with locked(Path(folder)), staged_folder(Path(folder), published, keep=True) as new:
+        yield new
 
 
 def is_own_file(path: Path) -> bool:

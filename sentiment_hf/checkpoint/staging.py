@@ -159,7 +159,7 @@ def recover_folder(folder: Path, own_files: OwnFiles) -> None:
 
 
 @contextmanager
-def staged_folder(folder: Path, own_files: OwnFiles, kept: Iterable[Path] = ()) -> Iterator[Path]:
+def staged_folder(folder: Path, own_files: OwnFiles, *, keep: bool = False) -> Iterator[Path]:
     """Gives a folder to fill, whose files then take the places of those in `folder` together.
 
     All that can fail happens before the first file changes. The caller has the folder `locked`.
@@ -167,7 +167,7 @@ def staged_folder(folder: Path, own_files: OwnFiles, kept: Iterable[Path] = ()) 
     Args:
         own_files: lists the files of a folder that are replaced, or removed where there is no
             new one; others stay.
-        kept: files of the folder that are in the new one from the beginning.
+        keep: these files are in the new folder from the beginning.
     """
     recover_folder(folder, own_files)
     staging = folder / f"{STAGING}{secrets.token_hex(8)}"
@@ -176,7 +176,7 @@ def staged_folder(folder: Path, own_files: OwnFiles, kept: Iterable[Path] = ()) 
     staged = staging / STAGED
     try:
         staged.mkdir()
-        for path in kept:
+        for path in own_files(folder) if keep else ():
             copy = staged / path.relative_to(folder)
             copy.parent.mkdir(parents=True, exist_ok=True)
             _link(path, copy)
