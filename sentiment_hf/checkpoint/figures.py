@@ -38,7 +38,6 @@ STYLE: dict[Any, Any] = {
     "figure.figsize": (4.8, 3.2),
     "figure.dpi": 120,
     "savefig.bbox": "tight",
-    "svg.hashsalt": "sentiment-hf",
     "text.parse_math": False,  # A label may have a `$`.
 }
 
