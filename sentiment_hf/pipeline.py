@@ -139,7 +139,7 @@ class SentimentPipeline(PushToHubMixin):
             check_whole("top_k", top_k, least=0)
         probabilities = np.asarray(self.probabilities(texts, batch_size=batch_size))
         names = self.config.label_names
-        count = 1 if top_k is _NOT_GIVEN else len(names) if top_k is None else top_k
+        count = 1 if top_k is _NOT_GIVEN else top_k
         best = np.argsort(-probabilities, axis=-1, kind="stable")[:, :count]
         answers = (
             [{"label": names[i], "score": float(row[i])} for i in ids]

@@ -198,12 +198,8 @@ def _signature(text: str) -> str:
 
 def is_as_rendered(text: str) -> bool:
     """Whether the text of a card is still as it was rendered: nobody has edited it."""
-    above, signature, rest = text.rpartition("<!-- rendered by sentiment-hf, ")
-    return (
-        bool(above)
-        and not rest.partition("-->")[2].strip()
-        and (f"{signature}{rest}".strip() == _signature(above))
-    )
+    above, marker, rest = text.rpartition("<!-- rendered by sentiment-hf, ")
+    return f"{marker}{rest}".strip() == _signature(above)
 
 
 def hub_id(dataset: str | None) -> str | None:

@@ -113,7 +113,8 @@ def push_folder(
             changed.remove(CARD_FILE)
         stale = [name for name in there if name not in new and has_name_of(name, names)]
         commit = info.sha
-        _check_tag(api, info, kind, tag, is_new=bool(changed or stale))
+        if tag:
+            _check_tag(api, info, kind, tag, is_new=bool(changed or stale))
         if changed or stale:
             made = api.create_commit(
                 repo_id,
@@ -160,7 +161,7 @@ def check_folder(folder: Path) -> None:
 
 def _check_page(folder: Path) -> None:
     for name in PAGE_FILES:
-        if not any(map(is_own_file, folder.glob(name))):
+        if not published(folder, [name]):
             raise SentimentError(
                 f"{folder} has no {name}: what becomes a Space is a page that `export` wrote."
             )
@@ -240,12 +241,8 @@ def _card(api: "HfApi", info: "ModelInfo", card: str) -> str:
     return updated_card(fetch_files(api, info.id, info, names), info.id, card)
 
 
-def _check_tag(
-    api: "HfApi", info: "ModelInfo", kind: str, tag: str | None, *, is_new: bool
-) -> None:
+def _check_tag(api: "HfApi", info: "ModelInfo", kind: str, tag: str, *, is_new: bool) -> None:
     """Refuses a tag that names another commit, before anything is pushed."""
-    if tag is None:
-        return
     tags = {ref.name: ref.target_commit for ref in api.list_repo_refs(info.id, repo_type=kind).tags}
     if tag in tags and (is_new or tags[tag] != info.sha):
         raise SentimentError(
