@@ -95,8 +95,7 @@ def inspect(
         for name, value in {"dataset": dataset, **data_options}.items():
             if value is not None:
                 raise SentimentError(f"`{name}` is about a data set; with a TEXT none is read.")
-    chosen, labels = listed_texts(texts), None
-    reviews = None
+    chosen, labels, reviews = listed_texts(texts), None, None
     if not texts or untrained:
         source = "sample" if dataset is None else dataset
         splits = load_reviews(source, splits=["train"], seed=seed, **data_options)

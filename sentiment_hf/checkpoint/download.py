@@ -152,30 +152,29 @@ def fetch_files(
             folder = _cached_folder(repo_id, info.sha, cache_dir)
             wanted = damaged(folder, names)
     for again in (force, True):
-        if not wanted:
-            return folder
-        folder = Path(
-            api.snapshot_download(
-                repo_id,
-                revision=info.sha,
-                cache_dir=cache_dir,
-                allow_patterns=wanted,
-                force_download=again,
-                etag_timeout=HUB_TIMEOUT_SECONDS,
+        if wanted:
+            folder = Path(
+                api.snapshot_download(
+                    repo_id,
+                    revision=info.sha,
+                    cache_dir=cache_dir,
+                    allow_patterns=wanted,
+                    force_download=again,
+                    etag_timeout=HUB_TIMEOUT_SECONDS,
+                )
             )
-        )
-        wanted = damaged(folder, wanted)
+            wanted = damaged(folder, wanted)
         if wanted and not again:
             logger.warning("%s of %s: damaged; fetching it again.", ", ".join(wanted), repo_id)
-    if not wanted:
-        return folder
     for name in wanted:
         (folder / name).resolve().unlink(missing_ok=True)
-    raise SentimentError(
-        f"The {wanted[0]} of {repo_id!r} is not what the Hub says it is: its checksum differs,"
-        " twice. Nothing of it was kept.",
-        exit_status=1,
-    )
+    if wanted:
+        raise SentimentError(
+            f"The {wanted[0]} of {repo_id!r} is not what the Hub says it is: its checksum differs,"
+            " twice. Nothing of it was kept.",
+            exit_status=1,
+        )
+    return folder
 
 
 def _find_cached(
