@@ -14,7 +14,7 @@ from sentiment_hf.training import loop
 # Each command is forked from a process that has imported everything and computed nothing: as
 # fresh as one that a user starts, without the seconds of its imports.
 PROCESSES = multiprocessing.get_context("forkserver")
-PRELOADED = "sentiment_hf.cli sentiment_hf.training.train matplotlib.pyplot torch._dynamo"
+PRELOADED = "sentiment_hf.cli sentiment_hf.training.train matplotlib.figure torch._dynamo"
 PRELOADED += " torch.distributed.tensor sklearn.utils.extmath"
 PROCESSES.set_forkserver_preload(PRELOADED.split())
 SETTINGS = {"epochs": 2, "batch_size": 40, "max_length": 30}

@@ -47,22 +47,17 @@ def figure(path: Path) -> Iterator["Axes"]:
     """Axes to draw on, saved as a PNG whose bytes depend on the drawing alone."""
     # Where its cache cannot be written, matplotlib logs a long warning, and draws all the same.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    import matplotlib
-
-    matplotlib.use("Agg", force=False)
-    from matplotlib import pyplot
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+    with rc_context(STYLE), warnings.catch_warnings():
         # A label may be in letters that the font of the figures lacks: boxes stand for them.
         warnings.filterwarnings("ignore", message=r"Glyph \d+")
-        drawing, axes = pyplot.subplots()
-        try:
-            yield axes
-            with replaced_file(path) as new:
-                drawing.savefig(new, format="png", metadata={"Software": None})
-        finally:
-            pyplot.close(drawing)
+        drawing = Figure()
+        yield drawing.subplots()
+        with replaced_file(path) as new:
+            drawing.savefig(new, format="png", metadata={"Software": None})
 
 
 def draw_training_curve(folder: Path, history: list[dict[str, Any]]) -> None:
