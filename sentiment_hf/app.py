@@ -13,7 +13,7 @@ import numpy as np
 from sentiment_hf.data.batching import cut
 from sentiment_hf.data.loading import SAMPLE_FOLDER
 from sentiment_hf.data.tokenization import UNK_ID, readable
-from sentiment_hf.errors import SentimentError
+from sentiment_hf.errors import SentimentError, needs_extra
 from sentiment_hf.http_access import MOST_BYTES, MOST_CHARACTERS, THIS_MACHINE, listen, middleware
 from sentiment_hf.pipeline import SentimentPipeline
 from sentiment_hf.reading.explanation import Explanation
@@ -206,8 +206,6 @@ def _import_gradio() -> Any:
         raise SentimentError(
             f"GRADIO_SERVER_PORT is {port!r:.60}; it needs a number from 1 to {LARGEST_PORT}."
         )
-    try:
+    with needs_extra("demo", "The page needs gradio"):
         import gradio
-    except ImportError as error:
-        raise SentimentError("The page needs gradio: pip install 'sentiment-hf[demo]'.") from error
     return gradio

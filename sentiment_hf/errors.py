@@ -111,6 +111,15 @@ def message_and_status(error: BaseException) -> tuple[str, int]:
     return printable(without_password(" ".join(message.split()))), status
 
 
+@contextmanager
+def needs_extra(extra: str, message: str) -> Iterator[None]:
+    """Turns a failing import into a message that names the extra to install."""
+    try:
+        yield
+    except ImportError as error:
+        raise SentimentError(f"{message}: pip install 'sentiment-hf[{extra}]'.") from error
+
+
 # The end of a machine that is only lent, and a terminal that is closed; Windows has no second.
 ENDING_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 SECONDS_TO_END = 5.0

@@ -12,21 +12,17 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from sentiment_hf.arguments import check_whole
-from sentiment_hf.errors import ENDING_SIGNALS, SentimentError, json_text
+from sentiment_hf.errors import ENDING_SIGNALS, SentimentError, json_text, needs_extra
 from sentiment_hf.http_access import MOST_BYTES, MOST_CHARACTERS, THIS_MACHINE, listen, middleware
 from sentiment_hf.pipeline import SentimentPipeline
 
-try:
+with needs_extra("serve", "The server needs starlette and uvicorn"):
     import uvicorn
     from starlette.applications import Starlette
     from starlette.exceptions import HTTPException
     from starlette.requests import Request
     from starlette.responses import JSONResponse, Response
     from starlette.routing import Route
-except ImportError as error:
-    raise SentimentError(
-        "The server needs starlette and uvicorn: pip install 'sentiment-hf[serve]'."
-    ) from error
 
 MOST_TEXTS = 1000
 MOST_WAITING_REQUESTS = 256

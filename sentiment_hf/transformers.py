@@ -4,14 +4,10 @@
 any of them (extra `transformers`).
 """
 
-from sentiment_hf.errors import SentimentError
+from sentiment_hf.errors import needs_extra
 
-try:
+with needs_extra("transformers", "Reading a checkpoint with transformers needs it"):
     from transformers import AutoConfig, AutoModelForSequenceClassification
-except ImportError as error:
-    raise SentimentError(
-        "Reading a checkpoint with transformers needs it: pip install 'sentiment-hf[transformers]'."
-    ) from error
 
 from sentiment_hf.export.modeling_sentiment_lstm import (
     SentimentLSTMConfig,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from sentiment_hf.data.batching import head_length
-from sentiment_hf.errors import SentimentError
+from sentiment_hf.errors import SentimentError, needs_extra
 from sentiment_hf.model.config import LSTMConfig
 
 if TYPE_CHECKING:
@@ -58,12 +58,8 @@ class _Graph:
     """The graph so far; calling it adds a node and gives the name of its output."""
 
     def __init__(self, weights: dict[str, np.ndarray], dtype: Dtype) -> None:
-        try:
+        with needs_extra("onnx", "Building an ONNX graph needs onnx"):
             import onnx
-        except ImportError as error:
-            raise SentimentError(
-                "Building an ONNX graph needs onnx: pip install 'sentiment-hf[onnx]'."
-            ) from error
         self.onnx = onnx
         self.weights = weights
         self.dtype = dtype
@@ -218,13 +214,9 @@ def _quantised(model: "ModelProto") -> "ModelProto":
 
     Seven bits of them are used: processors without VNNI add up products in 16 bits.
     """
-    try:
+    with needs_extra("onnx", "Storing as int8 needs onnxruntime"):
         import onnx
         from onnxruntime.quantization import quantize_dynamic
-    except ImportError as error:
-        raise SentimentError(
-            "Storing as int8 needs onnxruntime: pip install 'sentiment-hf[onnx]'."
-        ) from error
     # Without this note the library warns that it would like shapes inferred before.
     model.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
     with tempfile.TemporaryDirectory() as folder:

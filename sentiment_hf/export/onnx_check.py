@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentiment_hf.errors import SentimentError
+from sentiment_hf.errors import SentimentError, needs_extra
 from sentiment_hf.export.onnx import Dtype, build_graph
 from sentiment_hf.model.config import LSTMConfig
 
@@ -21,13 +21,9 @@ LARGEST_REST = 2**20
 
 def check_graph(graph: bytes, config: LSTMConfig, path: Path) -> None:
     """Refuses a graph that differs in more than its weights from what `build_graph` makes."""
-    try:
+    with needs_extra("onnx", "Reading an ONNX export needs onnx"):
         import onnx
         from google.protobuf.message import DecodeError
-    except ImportError as error:
-        raise SentimentError(
-            "Reading an ONNX export needs onnx: pip install 'sentiment-hf[onnx]'."
-        ) from error
     other = SentimentError(
         f"{path} is not the graph that this version of sentiment-hf makes of its configuration,"
         " and is not run: export the checkpoint again."

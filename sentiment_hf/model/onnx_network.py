@@ -4,7 +4,7 @@ import numpy as np
 
 from sentiment_hf.arguments import check_whole
 from sentiment_hf.data.batching import EncodedRows, pad_rows, texts_of_like_length
-from sentiment_hf.errors import SentimentError
+from sentiment_hf.errors import SentimentError, needs_extra
 from sentiment_hf.model.config import LSTMConfig
 from sentiment_hf.model.workers import WORDS_PER_BATCH, Batch, answer_batches, threads_at_once
 
@@ -23,12 +23,8 @@ class OnnxNetwork:
     """
 
     def __init__(self, config: LSTMConfig, graph: bytes) -> None:
-        try:
+        with needs_extra("onnx", "The ONNX backend needs onnxruntime"):
             import onnxruntime
-        except ImportError as error:
-            raise SentimentError(
-                "The ONNX backend needs onnxruntime: pip install 'sentiment-hf[onnx]'."
-            ) from error
         self.config = config
         self.graph = graph
         options = onnxruntime.SessionOptions()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sentiment_hf.data.batching import cut
 from sentiment_hf.data.tokenization import UNK_ID
-from sentiment_hf.errors import SentimentError
+from sentiment_hf.errors import needs_extra
 from sentiment_hf.model.inference import evaluation_copy
 from sentiment_hf.model.network import LSTMClassifier
 from sentiment_hf.reading.trajectory import between
@@ -47,12 +47,8 @@ def explain(network: LSTMClassifier, tokenizer: Tokenizer, text: str) -> Explana
     Raises:
         SentimentError: captum is not installed.
     """
-    try:
+    with needs_extra("explain", "Explaining needs captum"):
         from captum.attr import FeatureAblation, IntegratedGradients
-    except ImportError as error:
-        raise SentimentError(
-            "Explaining needs captum: pip install 'sentiment-hf[explain]'."
-        ) from error
     encoding = tokenizer.encode(text, add_special_tokens=False)
     kept = cut(np.arange(max(len(encoding.ids), 1)), network.config.max_length)
     ids = torch.tensor(encoding.ids or [UNK_ID])[kept][None].to(network.linear.weight.device)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from sentiment_hf.data.batching import cut, make_batch, texts_of_like_length
-from sentiment_hf.errors import SentimentError
+from sentiment_hf.errors import SentimentError, needs_extra
 from sentiment_hf.model.device import pick_device, pick_training_dtype
 
 WORD_PIECES_PER_BATCH = 16_384
@@ -103,12 +103,8 @@ class HeadAndTailEncoder:
 
 
 def _load(model: str) -> tuple[Any, Any]:
-    try:
+    with needs_extra("transformers", f"The teacher {model!r} needs transformers"):
         import transformers
-    except ImportError as error:
-        raise SentimentError(
-            f"The teacher {model!r} needs transformers: pip install 'sentiment-hf[transformers]'."
-        ) from error
     name, _, revision = (model, "", "") if os.path.isdir(model) else model.partition("@")
     options = {"revision": revision or "main", "trust_remote_code": False}
     try:
