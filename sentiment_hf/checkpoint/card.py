@@ -133,11 +133,11 @@ def render_card(folder: Path, repo_id: str | None = None) -> str:
     return f"{str(card).rstrip()}\n\n{_signature(card.text)}\n"
 
 
-def updated_card(there: Path, model: str, new: str) -> str:
+def updated_card(folder: Path, model: str, new: str) -> str:
     """A card brought up to date: what a person wrote into it is kept.
 
     Args:
-        there: a folder with the card and the records that it was rendered from.
+        folder: holds the card and the records that it was rendered from.
         model: what the card is called in messages.
         new: the card as it is rendered now.
 
@@ -148,17 +148,17 @@ def updated_card(there: Path, model: str, new: str) -> str:
 
     # Where a record is damaged, or the configuration is not there, it cannot be rendered again.
     with suppress(SentimentError):
-        if read_bytes(there / CARD_FILE, LARGEST_CONFIG_BYTES) == render_card(there).encode():
+        if read_bytes(folder / CARD_FILE, LARGEST_CONFIG_BYTES) == render_card(folder).encode():
             return new
     try:
         records = [
-            read_json(path) if (path := there / name).exists() else {} for name in RECORD_FILES
+            read_json(path) if (path := folder / name).exists() else {} for name in RECORD_FILES
         ]
         previous = _card_data(model.rsplit("/", maxsplit=1)[-1], *records)
     except Exception:  # Damaged records say nothing of the card, and are about to be replaced.
         previous = ModelCardData()
     try:
-        card, rendered = ModelCard.load(there / CARD_FILE), ModelCard(new)
+        card, rendered = ModelCard.load(folder / CARD_FILE), ModelCard(new)
         before = card.data.to_dict()
         update_metadata(card.data, previous, rendered.data)  # type: ignore[arg-type]
         if is_as_rendered(card.text):
@@ -166,7 +166,7 @@ def updated_card(there: Path, model: str, new: str) -> str:
             return str(rendered)
         logger.warning("The card of %s was edited by hand: its text is kept.", model)
         if card.data.to_dict() == before:
-            return (there / CARD_FILE).read_bytes().decode()
+            return (folder / CARD_FILE).read_bytes().decode()
         return str(card)
     except Exception as error:  # The YAML library, the Hub's library and Python each have theirs.
         reason = " ".join(str(error).split())[:120]

@@ -92,12 +92,10 @@ def remove_leftovers(path: Path) -> None:
 
 def sync(path: Path) -> None:
     """Waits until the disk has a file, or the names in a folder."""
-    if os.name == "nt":
-        if path.is_dir():  # Windows opens no folder.
-            return
-        descriptor = os.open(path, os.O_RDWR)
-    else:
-        descriptor = os.open(path, os.O_RDONLY)
+    is_windows = os.name == "nt"
+    if is_windows and path.is_dir():  # There a folder cannot be opened.
+        return
+    descriptor = os.open(path, os.O_RDWR if is_windows else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

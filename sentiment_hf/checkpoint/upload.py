@@ -97,7 +97,7 @@ def push_folder(
             raise SentimentError(
                 f"{folder} was written meanwhile, and is not shared: push it again.", exit_status=1
             )
-        there = {entry.rfilename: entry for entry in info.siblings or []}
+        remote = {entry.rfilename: entry for entry in info.siblings or []}
         if not space:
             card = render_card(folder, repo_id)
             if CARD_FILE in new:
@@ -106,12 +106,12 @@ def push_folder(
         changed = [
             name
             for name, content in new.items()
-            if name not in there
-            or not has_checksum(BytesIO(content), checksum_of(there[name]) or "")
+            if name not in remote
+            or not has_checksum(BytesIO(content), checksum_of(remote[name]) or "")
         ]
-        if space and not replace_card and CARD_FILE in there and CARD_FILE in changed:
+        if space and not replace_card and CARD_FILE in remote and CARD_FILE in changed:
             changed.remove(CARD_FILE)
-        stale = [name for name in there if name not in new and has_name_of(name, names)]
+        stale = [name for name in remote if name not in new and has_name_of(name, names)]
         commit = info.sha
         if tag:
             _check_tag(api, info, kind, tag, is_new=bool(changed or stale))
@@ -234,10 +234,10 @@ def _open(
 
 def _card(api: "HfApi", info: "ModelInfo", card: str) -> str:
     """The card to push, with what a person wrote into the one on the Hub."""
-    there = [entry.rfilename for entry in info.siblings or []]
-    if CARD_FILE not in there:
+    remote = [entry.rfilename for entry in info.siblings or []]
+    if CARD_FILE not in remote:
         return card
-    names = [name for name in (CARD_FILE, *RECORD_FILES) if name in there]
+    names = [name for name in (CARD_FILE, *RECORD_FILES) if name in remote]
     return updated_card(fetch_files(api, info.id, info, names), info.id, card)
 
 

@@ -24,26 +24,26 @@ def check_graph(graph: bytes, config: LSTMConfig, path: Path) -> None:
     with needs_extra("onnx", "Reading an ONNX export needs onnx"):
         import onnx
         from google.protobuf.message import DecodeError
-    other = SentimentError(
+    refusal = SentimentError(
         f"{path} is not the graph that this version of sentiment-hf makes of its configuration,"
         " and is not run: export the checkpoint again."
     )
     shapes = config.weight_shapes()
     # Each weight has a byte at least: no memory is taken for more than the file holds.
     if sum(map(np.prod, shapes.values())) > len(graph) + LARGEST_REST:
-        raise other
+        raise refusal
     try:
         model = onnx.load_model_from_string(graph)
     except DecodeError as error:
-        raise other from error
+        raise refusal from error
     ones = {name: np.ones(shape, dtype=np.float32) for name, shape in shapes.items()}
     expected = onnx.load_model_from_string(build_graph(config, ones, _dtype(model.graph)))
     if model.functions or model.opset_import != expected.opset_import:
-        raise other
+        raise refusal
     for tensor in (*model.graph.initializer, *expected.graph.initializer):
         _without_values(tensor)
     if model.graph != expected.graph:
-        raise other
+        raise refusal
     for tensor in onnx.load_model_from_string(graph).graph.initializer:
         if tensor.dims and not np.isfinite(onnx.numpy_helper.to_array(tensor)).all():
             raise SentimentError(f"{path}: {tensor.name} holds numbers that are not finite.")
