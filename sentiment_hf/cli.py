@@ -270,9 +270,25 @@ def export(model: str, kind: str, output: Path, dtype: Any, libraries: Path | No
     `onnx` and `web` need the extra `onnx`; `web`, a page for any host of static files, also two
     packages of npm.
     """
-    from sentiment_hf.export.formats import export as run
+    if libraries is not None and kind != "web":
+        raise SentimentError(f"`libraries` is for web: {kind} takes none.")
+    if dtype is not None and kind == "transformers":
+        raise SentimentError(
+            "`dtype` is for onnx and web: transformers gets the weights unchanged."
+        )
+    if kind == "web":
+        from sentiment_hf.export.web_folder import export_web
 
-    print_result(printable(str(run(model, output, kind, dtype, libraries))))
+        export_web(model, output, dtype=dtype, libraries=libraries)
+    elif kind == "onnx":
+        from sentiment_hf.export.onnx_folder import export_onnx
+
+        export_onnx(model, output, dtype=dtype)
+    else:
+        from sentiment_hf.export.transformers_folder import export_transformers
+
+        export_transformers(model, output)
+    print_result(printable(str(output)))
 
 
 @main.command()

@@ -112,7 +112,7 @@ def test_no_part_of_a_password_is_printed_where_the_client_takes_it_for_a_port(
 
 
 def test_the_folder_of_an_export_cannot_write_into_the_terminal(run, monkeypatch):
-    monkeypatch.setattr("sentiment_hf.export.formats.export", lambda *_: CLIPBOARD)
+    monkeypatch.setattr("sentiment_hf.export.onnx_folder.export_onnx", lambda *_, **__: None)
     result = run("export", "reference", "--format", "onnx", "--output", CLIPBOARD)
     assert result.exit_code == 0, result.stderr
     assert result.stdout == f"{printable(CLIPBOARD)}\n"
