@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, NamedTuple
 
-from sentiment_hf.arguments import check_whole
+from sentiment_hf.arguments import check_whole, listed_texts
 from sentiment_hf.errors import ENDING_SIGNALS, SentimentError, json_text, needs_extra
 from sentiment_hf.http_access import MOST_BYTES, MOST_CHARACTERS, THIS_MACHINE, listen, middleware
 from sentiment_hf.pipeline import SentimentPipeline
@@ -162,9 +162,7 @@ def _check_texts(texts: Any) -> None:
         raise SentimentError(f"There is no text. {FORM}")
     if len(texts) > MOST_TEXTS:
         raise SentimentError(f"There are {len(texts):,} texts; a request has up to {MOST_TEXTS:,}.")
-    for number, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise SentimentError(f"Text number {number} is no string.")
+    for number, text in enumerate(listed_texts(texts)):
         if len(text) > MOST_CHARACTERS:
             found = f"{len(text):,} characters; up to {MOST_CHARACTERS:,} are read"
             raise SentimentError(f"Text number {number} has {found}.")
