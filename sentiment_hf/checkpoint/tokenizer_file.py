@@ -35,12 +35,11 @@ def read_tokenizer(folder: Path, config: LSTMConfig) -> Tokenizer:
 def _tokenizer_problem(content: dict[str, Any], config: LSTMConfig) -> str | None:
     own = json.loads(word_tokenizer({PAD_TOKEN: 0, UNK_TOKEN: 1}).to_str())
     model = content.get("model")
-    if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict):
-        return "its model has no vocab"
-    for key in ("type", "unk_token"):
-        if model.get(key) != own["model"][key]:
-            return f"the {key} of its model is not {own['model'][key]}"
-    vocabulary = model["vocab"]
+    if not isinstance(model, dict) or model.get("type") != "WordLevel":
+        return "its model is not of the type WordLevel"
+    vocabulary = model.get("vocab")
+    if not isinstance(vocabulary, dict) or model.get("unk_token") != UNK_TOKEN:
+        return f"its model has no vocab with the unk_token {UNK_TOKEN}"
     ids = list(vocabulary.values())
     if not all(type(i) is int for i in ids) or sorted(ids) != list(range(len(ids))):
         return "the ids of its vocab are not the numbers from 0 on, each once"
