@@ -1,4 +1,7 @@
-"""Arguments from Python, refused with the message that the command has for its options."""
+"""Arguments from Python, refused with the message that the command has for its options.
+
+Each check raises a `SentimentError` where a value does not pass.
+"""
 
 import os
 from collections.abc import Iterable, Mapping, Set
@@ -10,25 +13,17 @@ LARGEST = 2**31 - 1
 
 
 def check_whole(name: str, value: object, least: int = 1, most: int = LARGEST) -> None:
-    """Lets None and whole numbers from `least` to `most` pass.
-
-    Raises:
-        SentimentError: it is something else.
-    """
+    """Lets None and whole numbers from `least` to `most` pass."""
     whole = isinstance(value, int) and not isinstance(value, bool)
     if value is not None and not (whole and least <= value <= most):  # type: ignore[operator]
-        most_said = "of a sane size" if most == LARGEST else f"at most {most}"
+        limit = "of a sane size" if most == LARGEST else f"at most {most}"
         raise SentimentError(
-            f"`{name}` must be a whole number, at least {least} and {most_said}, not {value!r:.60}."
+            f"`{name}` must be a whole number, at least {least} and {limit}, not {value!r:.60}."
         )
 
 
 def check_rate(name: str, value: object) -> None:
-    """Lets None and numbers above 0 pass.
-
-    Raises:
-        SentimentError: it is something else.
-    """
+    """Lets None and numbers above 0 pass."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if value is not None and not (number and 0 < value <= LARGEST):  # type: ignore[operator]
         raise SentimentError(
@@ -37,25 +32,13 @@ def check_rate(name: str, value: object) -> None:
 
 
 def check_kind(name: str, value: object, kind: type, what: str) -> None:
-    """Lets values of one type pass.
-
-    Args:
-        what: what such a value is, for the message.
-
-    Raises:
-        SentimentError: it is of another type.
-    """
+    """Lets values of one type pass, which the message calls `what`."""
     if not isinstance(value, kind):
         raise SentimentError(f"`{name}` must be {what}, not a {type(value).__name__}.")
 
 
 def check_path(name: str, value: object) -> None:
-    """Lets names of files and folders pass.
-
-    Raises:
-        SentimentError: it is something else, or no name that a file could have, such as an empty
-            one, which would mean the working directory.
-    """
+    """Lets names that a file can have pass; an empty one would mean the working directory."""
     if not isinstance(value, str | os.PathLike):
         raise SentimentError(f"`{name}` must be a path or a name, not a {type(value).__name__}.")
     if not str(value).strip():
@@ -73,9 +56,6 @@ def listed_texts(texts: object, *, rows: bool = False) -> list[Any]:
 
     Args:
         rows: those of a column, of which one may be None; one text is no column.
-
-    Raises:
-        SentimentError: something else, or something in it that is no text.
     """
     if isinstance(texts, str):
         if rows:
@@ -100,12 +80,7 @@ def listed_texts(texts: object, *, rows: bool = False) -> list[Any]:
 
 
 def refuse_no_texts(texts: object) -> None:
-    """Refuses what would be iterated into something else than texts.
-
-    Raises:
-        SentimentError: a table, one of its rows, a dictionary, a set, bytes, or nothing that can be
-            iterated.
-    """
+    """Refuses what would be iterated into something else than texts, such as a table's columns."""
     # A DataFrame, an Arrow table and a `Dataset` are iterated over their columns or rows.
     is_table = hasattr(texts, "columns") or hasattr(texts, "column_names")
     other = isinstance(texts, Mapping | Set | bytes | bytearray) or not isinstance(texts, Iterable)
@@ -117,20 +92,9 @@ def refuse_no_texts(texts: object) -> None:
         )
 
 
-def _is_row(texts: object) -> bool:
+def _is_row(texts: Any) -> bool:
     """Whether this is one row of a table: its fields have names, and its number is its own."""
     if hasattr(texts, "iloc"):
-        numbered = texts.name is not None and not isinstance(texts.name, str)  # type: ignore[attr-defined]
-        return numbered and all(isinstance(name, str) for name in texts.index)  # type: ignore[attr-defined]
+        numbered = texts.name is not None and not isinstance(texts.name, str)
+        return numbered and all(isinstance(name, str) for name in texts.index)
     return hasattr(texts, "_fields")
-
-
-def one_text(text: object) -> str:
-    """The text itself.
-
-    Raises:
-        SentimentError: it is none.
-    """
-    if not isinstance(text, str):
-        raise SentimentError(f"A text is needed, not a {type(text).__name__}.")
-    return text

@@ -62,7 +62,7 @@ _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXI
 
 
 def cache_error(error: BaseException | None) -> SentimentError | None:
-    """What to say where a cache of Hugging Face's libraries cannot be written; else None."""
+    """The message where a cache of Hugging Face's libraries cannot be written, else None."""
     if not (isinstance(error, OSError) and error.filename and error.errno in _UNWRITABLE):
         return None
     from huggingface_hub import constants
@@ -186,37 +186,31 @@ def _reason_and_status(error: Exception, without_hub: str) -> tuple[str | None, 
     """Why a call to the Hub failed and what a command ends with; None if it was not the call."""
     from huggingface_hub import errors
 
-    first_line = _first_line(error)
     # The first that fits counts: many of them are also an HfHubHTTPError, which is an OSError.
-    reasons = {
-        errors.GatedRepoError: "is gated: ask for access on its page, then log in with"
-        " `hf auth login`",
-        errors.RevisionNotFoundError: "has no such revision",
-        errors.RepositoryNotFoundError: "does not exist, neither here nor on the Hub, or it is"
-        " private and needs a valid token (`hf auth login`)",
-        errors.LocalEntryNotFoundError: "is not in the local cache and the Hub cannot be reached;"
-        f" {without_hub}",
-        errors.EntryNotFoundError: "lacks a file that was just listed: it changed meanwhile, try"
-        " again",
-        errors.HFValidationError: f"is no valid name: {first_line}",
-        errors.LocalTokenNotFoundError: "needs a token: log in with `hf auth login`, or set"
-        " HF_TOKEN",
-        errors.OfflineModeIsEnabled: f"needs the Hub, but HF_HUB_OFFLINE is set; {without_hub}",
-        errors.HfHubHTTPError: _refusal(error),
-    }
-    wrong_usage = (
-        errors.RevisionNotFoundError,
-        errors.RepositoryNotFoundError,
-        errors.HFValidationError,
-        errors.LocalTokenNotFoundError,
-    )
-    for kind, reason in reasons.items():
+    reasons = (
+        (errors.GatedRepoError, 1, "is gated: ask for access on its page, then log in with"
+         " `hf auth login`"),
+        (errors.RevisionNotFoundError, 2, "has no such revision"),
+        (errors.RepositoryNotFoundError, 2, "does not exist, neither here nor on the Hub, or it is"
+         " private and needs a valid token (`hf auth login`)"),
+        (errors.LocalEntryNotFoundError, 1, "is not in the local cache and the Hub cannot be"
+         f" reached; {without_hub}"),
+        (errors.EntryNotFoundError, 1, "lacks a file that was just listed: it changed meanwhile,"
+         " try again"),
+        (errors.HFValidationError, 2, f"is no valid name: {first_line(error)}"),
+        (errors.LocalTokenNotFoundError, 2, "needs a token: log in with `hf auth login`, or set"
+         " HF_TOKEN"),
+        (errors.OfflineModeIsEnabled, 1, "needs the Hub, but HF_HUB_OFFLINE is set;"
+         f" {without_hub}"),
+        (errors.HfHubHTTPError, 1, _refusal(error)),
+    )  # fmt: skip
+    for kind, exit_status, reason in reasons:
         if isinstance(error, kind):
-            return reason, 2 if kind in wrong_usage else 1
+            return reason, exit_status
     if isinstance(error, OSError):
         if error.errno:  # A full disk, a folder that cannot be written.
             return None, 1
-        return f"could not be reached ({first_line}); {without_hub}", 1
+        return f"could not be reached ({first_line(error)}); {without_hub}", 1
     # What goes wrong while a file is uploaded comes wrapped.
     if isinstance(error, RuntimeError) and isinstance(error.__cause__, errors.HfHubHTTPError):
         return _refusal(error.__cause__), 1
@@ -239,12 +233,11 @@ def _refusal(error: Exception) -> str:
         412: "was changed by somebody else meanwhile; nothing was overwritten, try again",
         429: "was refused: too many requests, try again later",
     }
-    return reasons.get(status or 0, f"was refused by the Hub: {_first_line(error)}")
+    return reasons.get(status or 0, f"was refused by the Hub: {first_line(error)}")
 
 
-def _first_line(error: Exception) -> str:
-    lines = without_password(str(error)).strip().splitlines()
+def first_line(error: BaseException) -> str:
+    """What a library says of a failure, short enough to be quoted in a message."""
+    line = without_password(str(error)).strip().partition("\n")[0]
     # An address may carry a signature.
-    return (
-        re.sub(r"\?[^\s'\")]+", "", lines[0])[:160].rstrip(".") if lines else type(error).__name__
-    )
+    return re.sub(r"\?[^\s'\")]+", "", line)[:200].rstrip(".") or type(error).__name__

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from sentiment_hf.arguments import check_kind, check_whole, listed_texts, one_text
+from sentiment_hf.arguments import check_kind, check_whole, listed_texts
 from sentiment_hf.backend import pick_backend
 from sentiment_hf.checkpoint.card import write_card
 from sentiment_hf.checkpoint.download import find_checkpoint
@@ -252,13 +252,15 @@ class SentimentPipeline(PushToHubMixin):
         """The probability of the second label after each word of a text, at most 200 points."""
         from sentiment_hf.reading.trajectory import trajectory
 
-        return trajectory(self.network, self.tokenizer, shortened(readable(one_text(text))))
+        check_kind("text", text, str, "one text")
+        return trajectory(self.network, self.tokenizer, shortened(readable(text)))
 
     def explain(self, text: str) -> "Explanation":
         """What each word of a text contributes to its label (extra `explain`)."""
         from sentiment_hf.reading.explanation import explain
 
-        return explain(self.network, self.tokenizer, shortened(readable(one_text(text))))
+        check_kind("text", text, str, "one text")
+        return explain(self.network, self.tokenizer, shortened(readable(text)))
 
     def probabilities(
         self, texts: Sequence[str], *, batch_size: int | None = None

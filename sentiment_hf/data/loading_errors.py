@@ -10,7 +10,7 @@ from pathlib import Path
 
 from datasets.exceptions import DatasetGenerationCastError, DatasetsError
 
-from sentiment_hf.errors import SentimentError, cache_error, without_password
+from sentiment_hf.errors import SentimentError, cache_error, first_line
 
 FULL_DISK = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 DAMAGED = EOFError, StopIteration, gzip.BadGzipFile, zlib.error, lzma.LZMAError
@@ -54,9 +54,8 @@ def dataset_errors(name: str | Path) -> Iterator[None]:
             raise SentimentError(
                 f"The files of the data set {name} have different columns; read them one at a time."
             ) from error
-        reason = without_password(str(error.__cause__ or error)).strip().splitlines()
-        first_line = reason[0][:200] if reason else type(error).__name__
-        raise SentimentError(f"The data set {name} could not be read: {first_line}") from error
+        reason = first_line(error.__cause__ or error)
+        raise SentimentError(f"The data set {name} could not be read: {reason}") from error
 
 
 def _is_damage(error: BaseException | None) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sentiment_hf.checkpoint.files import read_json, write_json, write_tensors
 from sentiment_hf.checkpoint.weights import weights_checksum
-from sentiment_hf.errors import SentimentError
+from sentiment_hf.errors import SentimentError, first_line
 
 if TYPE_CHECKING:
     from sentiment_hf.training.loop import Trainer
@@ -122,10 +122,9 @@ class StateFolder:
             if not differing:
                 _load_state(trainer, tensors, progress)
         except Exception as error:  # Whatever fails on what was written: it is damaged.
-            reason = str(error).strip().partition("\n")[0][:120]
             raise _DamagedError(
                 f"The unfinished training in {folder} cannot be resumed: its state is damaged"
-                f" ({reason}); start afresh with `overwrite`."
+                f" ({first_line(error)}); start afresh with `overwrite`."
             ) from error
         for key in differing:
             raise SentimentError(

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from sentiment_hf.data.batching import cut, make_batch, texts_of_like_length
-from sentiment_hf.errors import SentimentError, needs_extra
+from sentiment_hf.errors import SentimentError, first_line, needs_extra
 from sentiment_hf.model.device import pick_device, pick_training_dtype
 
 WORD_PIECES_PER_BATCH = 16_384
@@ -117,7 +117,7 @@ def _load(model: str) -> tuple[Any, Any]:
     except SentimentError:
         raise
     except Exception as error:  # Each kind of damage has an exception of its own.
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else repr(error)
+        reason = first_line(error)
         raise SentimentError(f"The teacher {model!r} cannot be loaded: {reason}") from error
     if report["missing_keys"]:
         raise SentimentError(
