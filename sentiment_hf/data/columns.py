@@ -3,18 +3,17 @@
 import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence, Set
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 
 from sentiment_hf.data.label_map import label_map_argument, listed, rename_labels, spelled_as
+from sentiment_hf.data.splits import NO_LABEL, has_label, keep_rows
 from sentiment_hf.errors import SentimentError
 
 TEXT_NAMES = ("text", "review", "sentence", "content")
 LABEL_NAMES = ("label", "labels", "sentiment", "target")
-# In a `ClassLabel` column, and there alone; in a column of integers it is a label like others.
-NO_LABEL = -1
 NUMBER, MOST_WORDS_OF_NAME = re.compile(r"[-+]?[0-9]+([.,][0-9]+)?"), 3
 STRING_TYPES = "string", "large_string", "string_view"
 
@@ -33,19 +32,13 @@ def find_columns(
 ) -> Columns:
     """Finds the columns by name and type, or takes the ones that were named.
 
-    Raises:
-        SentimentError: a named column is missing or of the wrong type, or several could be meant.
+    A column that is missing or of the wrong type is refused, and so is a choice among several.
     """
     _check_named("label_column", label_column, features)
     label = label_column or _only_one(_called(LABEL_NAMES, features), "label_column")
     if label is None:
         classes = [name for name, kind in features.items() if isinstance(kind, ClassLabel)]
-        if len(classes) > 1:
-            raise SentimentError(
-                f"Several columns could hold the labels: {', '.join(classes)}; choose one with"
-                " `label_column`."
-            )
-        label = classes[0] if classes else None
+        label = _only_one(classes, "label_column")
     return Columns(find_text_column(features, text_column, [label] if label else []), label)
 
 
@@ -56,28 +49,25 @@ def find_text_column(
 
     Args:
         labels: columns that hold something else; by default those that are called as labels are.
-
-    Raises:
-        SentimentError: as in `find_columns`.
     """
     _check_named("text_column", text_column, features)
     labels = _called(LABEL_NAMES, features) if labels is None else labels
-    strings = [name for name, kind in features.items() if _is_text(kind) and name not in labels]
     names = [name for name in _called(TEXT_NAMES, features) if name not in labels]
     text = text_column or _only_one(names, "text_column")
     if text is None:
+        strings = [name for name, kind in features.items() if _is_text(kind) and name not in labels]
         if len(strings) != 1:
             found = "none of its columns holds text" if not strings else ", ".join(strings)
             # A csv file has no nested columns, and a row of it seldom holds a usual name.
             if not all(isinstance(kind, Value) for kind in features.values()):
-                way = "; a nested text is to be saved in a column of its own"
+                hint = "; a nested text is to be saved in a column of its own"
             elif _called((*TEXT_NAMES, *LABEL_NAMES), features):
-                way = ""
+                hint = ""
             else:
-                way = ", or, if that is a row, put a line of names before it, such as text,label"
+                hint = ", or, if that is a row, put a line of names before it, such as text,label"
             raise SentimentError(
                 f"Which column holds the text is not clear ({found}); choose one with `text_column`"
-                f" among {', '.join(features)}{way}."
+                f" among {', '.join(features)}{hint}."
             )
         text = strings[0]
         if any(map(_is_no_name, features)):
@@ -126,7 +116,7 @@ def _called(names: Sequence[str], features: Features) -> list[str]:
 
 
 def _only_one(columns: Sequence[str], parameter: str) -> str | None:
-    """The one of the columns with a usual name, if there is one."""
+    """The column that is meant, if there is one."""
     if len(columns) > 1:
         raise SentimentError(
             f"Several columns could be meant: {', '.join(map(repr, columns))}; choose one with"
@@ -176,8 +166,8 @@ def number_labels(splits: DatasetDict, column: str, label_map: Mapping[str, str]
     elif not isinstance(kind, Value) or "binary" in kind.dtype:
         # Of "01" beside 1, and of "null" beside NaN, `datasets` keeps no difference.
         is_json = type(kind).__name__ == "Json"
-        way = " Write all of them in quotes, and null for none." if is_json else ""
-        raise SentimentError(f"The column {column!r} holds {_type_name(kind)}, not labels.{way}")
+        hint = " Write all of them in quotes, and null for none." if is_json else ""
+        raise SentimentError(f"The column {column!r} holds {_type_name(kind)}, not labels.{hint}")
     elif (
         kind.dtype.startswith("float")
         and not named_numbers([*splits.values()], "label", label_map)
@@ -198,11 +188,9 @@ def number_labels(splits: DatasetDict, column: str, label_map: Mapping[str, str]
         logger.info("The label map does not name %s: kept as they are.", listed(left_over))
     # A label that is mapped to nothing is dropped; one that is called so is refused later.
     dropped = {name for name, new in label_map.items() if not new}
-    kept = list(
-        dict.fromkeys(n for old, n in zip(names, new_names, strict=True) if old not in dropped)
-    )
-    if isinstance(kind, ClassLabel) or label_map:
-        kept = sorted(kept)
+    kept = [new for old, new in zip(names, new_names, strict=True) if old not in dropped]
+    is_sorted = isinstance(kind, ClassLabel) or label_map
+    kept = sorted(set(kept)) if is_sorted else list(dict.fromkeys(kept))
     if dropped:
         gone = {value for value, name in zip(values, names, strict=True) if name in dropped}
         splits = _without_labels(splits, gone, listed(sorted(dropped)))
@@ -227,19 +215,9 @@ def number_labels(splits: DatasetDict, column: str, label_map: Mapping[str, str]
 def _without_labels(splits: DatasetDict, labels: Set[object], names: str) -> DatasetDict:
     kept = DatasetDict()
     for name, split in splits.items():
-        rows = [number for number, label in enumerate(split["label"]) if label not in labels]
-        if len(rows) < len(split):
-            logger.warning(
-                "Left out %d of %d rows of the split %r: the label map drops %s.",
-                len(split) - len(rows), len(split), name, names,
-            )  # fmt: skip
-        kept[name] = split if len(rows) == len(split) else split.select(rows)
+        others = f"of the split {name!r}: the label map drops {names}"
+        kept[name] = keep_rows(split, [label not in labels for label in split["label"]], others)
     return kept
-
-
-def has_label(value: Any) -> bool:
-    """Whether a cell holds a label; null is read as NaN from a column of floats."""
-    return value is not None and not (isinstance(value, float) and np.isnan(value))
 
 
 def label_name(value: object, kind: Value) -> str:
@@ -267,19 +245,13 @@ def named_numbers(
 
 def _are_soft_labels(splits: DatasetDict, column: str) -> bool:
     """Whether a column of floats holds probabilities: whole numbers are class ids."""
-    values = np.concatenate(
-        [
-            np.array([v for v in split["label"] if v is not None], dtype=float)
-            for split in splits.values()
-        ]
-    )
-    values = values[~np.isnan(values)]
-    if np.all(np.isfinite(values)) and np.all(values == np.round(values)):
+    values = _values(splits.values(), "label")
+    if all(value.is_integer() for value in values):
         # A csv column of 0 and 1 with a gap is read as floats: these are class ids with gaps.
         return False
-    if len(values) and (values.min() < 0 or values.max() > 1):
+    if values[0] < 0 or values[-1] > 1:
         kind = next(iter(splits.values())).features["label"]
-        ends = (label_name(float(value), kind) for value in (values.min(), values.max()))
+        ends = (label_name(value, kind) for value in (values[0], values[-1]))
         example = label_map_argument(dict(zip(ends, ("neg", "pos"), strict=True)))
         raise SentimentError(
             f"The column {column!r} holds numbers outside [0, 1]: soft labels are probabilities of"

@@ -2,15 +2,16 @@
 
 import logging
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from datasets import ClassLabel, Dataset
 
-from sentiment_hf.data.columns import NO_LABEL, has_label
 from sentiment_hf.errors import SentimentError
 
-logger = logging.getLogger(__name__)
-
+# In a `ClassLabel` column, and there alone; in a column of integers it is a label like others.
+NO_LABEL = -1
 TRAIN_SPLIT = "train"
 TEST_SPLIT = "test"
 VALIDATION_SPLITS = ("validation", "valid", "val", "dev")
@@ -18,10 +19,12 @@ VALIDATION_ROWS = 2_500
 VALIDATION_SHARE = 0.1
 LONGEST_BLOCK = 50
 
+logger = logging.getLogger(__name__)
+
 
 def rows_with_text(split: Dataset) -> Dataset:
     """Leaves out the rows whose text is null, and says how many."""
-    return _keep(split, [text is not None for text in split["text"]], "without a text")
+    return keep_rows(split, [text is not None for text in split["text"]], "without a text")
 
 
 def labelled_rows(split: Dataset) -> Dataset:
@@ -29,7 +32,12 @@ def labelled_rows(split: Dataset) -> Dataset:
     if "label" not in split.features:
         raise SentimentError("The data set has no column of labels; name it with `label_column`.")
     split = rows_with_text(split)
-    return _keep(split, [is_labelled(label) for label in split["label"]], "without a label")
+    return keep_rows(split, [is_labelled(label) for label in split["label"]], "without a label")
+
+
+def has_label(value: Any) -> bool:
+    """Whether a cell holds a label; null is read as NaN from a column of floats."""
+    return value is not None and not (isinstance(value, float) and np.isnan(value))
 
 
 def is_labelled(label: float | None) -> bool:
@@ -37,11 +45,12 @@ def is_labelled(label: float | None) -> bool:
     return has_label(label) and label != NO_LABEL
 
 
-def _keep(split: Dataset, kept: list[bool], what: str) -> Dataset:
+def keep_rows(split: Dataset, kept: Sequence[bool], others: str) -> Dataset:
+    """Leaves out some rows, and says how many and, by what the others are called, why."""
     if all(kept):
         return split
     rows = np.flatnonzero(kept)
-    logger.warning("Left out %d of %d rows %s.", len(kept) - len(rows), len(kept), what)
+    logger.warning("Left out %d of %d rows %s.", len(kept) - len(rows), len(kept), others)
     return split.select(rows)
 
 

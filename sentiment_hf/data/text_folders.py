@@ -6,8 +6,8 @@ from typing import Any
 
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
-from sentiment_hf.data.columns import NO_LABEL
 from sentiment_hf.data.files import SPLIT_NAME, card_names_files, ending, files_of_rows
+from sentiment_hf.data.splits import NO_LABEL
 from sentiment_hf.data.text_files import text_of
 from sentiment_hf.errors import SentimentError
 
