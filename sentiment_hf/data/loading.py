@@ -30,7 +30,6 @@ from sentiment_hf.arguments import check_whole
 from sentiment_hf.data.columns import (
     are_token_ids,
     find_columns,
-    find_text_column,
     number_labels,
     with_plain_strings,
 )
@@ -49,6 +48,7 @@ from sentiment_hf.data.files import (
 )
 from sentiment_hf.data.label_map import check_label_map
 from sentiment_hf.data.loading_errors import OFFLINE_DATASETS, dataset_errors
+from sentiment_hf.data.splits import TRAIN_SPLIT
 from sentiment_hf.data.text_folders import texts_in_folders
 from sentiment_hf.data.tokenization import IDS_COLUMN
 from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_errors
@@ -128,24 +128,6 @@ def load_reviews(
     return chosen if label is None else number_labels(chosen, label, label_map)
 
 
-def load_texts(
-    dataset: DatasetSource,
-    splits: Sequence[str],
-    *,
-    config: str | None = None,
-    revision: str | None = None,
-    text_column: str | None = None,
-) -> DatasetDict:
-    """Opens splits of a data set with the column `text` alone, whatever labels they have."""
-    opened = open_splits(dataset, splits, config=config, revision=revision)
-    assert isinstance(opened, DatasetDict)
-    for name, split in opened.items():
-        column = find_text_column(split.features, text_column)
-        texts = split.select_columns([column])
-        opened[name] = texts if column == "text" else texts.rename_column(column, "text")
-    return with_plain_strings(opened)
-
-
 def dataset_name(dataset: DatasetSource) -> str:
     """How a data set is called in what is written: its Hub id, or its base name."""
     if isinstance(dataset, Dataset | DatasetDict):
@@ -192,13 +174,10 @@ def open_dataset(
         streaming: read piece by piece, not prepared on the disk first.
     """
     if isinstance(dataset, Dataset | DatasetDict):
-        _refuse_option("revision", revision, "a data set in memory")
-        _refuse_option("config", config, "a data set in memory")
+        _refuse_options("a data set in memory", revision=revision, config=config)
         if not dataset:
             raise SentimentError("The data set has no rows.")
-        return _unformatted(
-            dataset if isinstance(dataset, DatasetDict) else DatasetDict(train=dataset)
-        )
+        return _unformatted(dataset)
     if not isinstance(dataset, str | os.PathLike):
         raise SentimentError(
             "A data set is a name, a path, a `Dataset` or a `DatasetDict`, not a"
@@ -206,31 +185,18 @@ def open_dataset(
         )
     name = str(dataset)
     path = Path(name)
-    if name == "sample" or path.exists():
-        _refuse_option("revision", revision, name)
-        if name == "sample" or not path.is_dir():
-            _refuse_option("config", config, name)
     with dataset_errors(name):
         if name == "sample":
+            _refuse_options(name, revision=revision, config=config)
             files = {split: str(SAMPLE_FOLDER / f"{split}.jsonl") for split in ("train", "test")}
             features = Features(
                 {"text": Value("string"), "label": ClassLabel(names=["neg", "pos"])}
             )
             return load_dataset("json", data_files=files, features=features, streaming=streaming)
         if name and path.is_dir():
-            if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
-                _refuse_option("config", config, name)
-                check_saved(path)
-                loaded = load_from_disk(plain_path(path))
-                return _unformatted(
-                    loaded if isinstance(loaded, DatasetDict) else DatasetDict(train=loaded)
-                )
-            if texts := texts_in_folders(path):
-                _refuse_option("config", config, name)
-                streams = {split: rows.to_iterable_dataset() for split, rows in texts.items()}
-                return IterableDatasetDict(streams) if streaming else texts
-            return _load(folder_arguments(path, config), path, config, streaming=streaming)
+            return _open_folder(path, config, revision, streaming=streaming)
         if path.is_file():
+            _refuse_options(name, revision=revision, config=config)
             arguments = file_arguments(path) | ({} if streaming else cache_options([path]))
             return load_dataset(**arguments, streaming=streaming)
         if path.exists():
@@ -244,8 +210,24 @@ def open_dataset(
         return _load({"path": name, "revision": revision}, None, config, streaming=streaming)
 
 
-def _unformatted(splits: DatasetDict) -> DatasetDict:
+def _open_folder(
+    path: Path, config: str | None, revision: str | None, *, streaming: bool
+) -> DatasetDict | IterableDatasetDict:
+    _refuse_options(str(path), revision=revision)
+    if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
+        _refuse_options(str(path), config=config)
+        check_saved(path)
+        return _unformatted(load_from_disk(plain_path(path)))
+    if texts := texts_in_folders(path):
+        _refuse_options(str(path), config=config)
+        streams = {split: rows.to_iterable_dataset() for split, rows in texts.items()}
+        return IterableDatasetDict(streams) if streaming else texts
+    return _load(folder_arguments(path, config), path, config, streaming=streaming)
+
+
+def _unformatted(dataset: Dataset | DatasetDict) -> DatasetDict:
     """The splits as plain values: a tensor is equal to no label, and a table is no dictionary."""
+    splits = dataset if isinstance(dataset, DatasetDict) else {TRAIN_SPLIT: dataset}
     return DatasetDict(
         {
             name: rows
@@ -286,9 +268,12 @@ def _load(
     return load_dataset(name=config, **source, **options, streaming=streaming)
 
 
-def _refuse_option(option: str, value: str | None, name: str) -> None:
-    if value is not None:
-        raise SentimentError(f"`{option}` {value!r} has no use: {name} is not read from the Hub.")
+def _refuse_options(name: str, **options: str | None) -> None:
+    for option, value in options.items():
+        if value is not None:
+            raise SentimentError(
+                f"`{option}` {value!r} has no use: {name} is not read from the Hub."
+            )
 
 
 def _ask_hub_for(name: str, revision: str | None) -> None:

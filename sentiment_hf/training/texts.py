@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets
 
-from sentiment_hf.data.loading import DatasetSource, load_texts
+from sentiment_hf.data.columns import find_text_column, with_plain_strings
+from sentiment_hf.data.loading import DatasetSource, open_dataset
 from sentiment_hf.data.splits import (
     TEST_SPLIT,
     TRAIN_SPLIT,
@@ -31,9 +32,20 @@ def unlabelled_texts(
     options: Mapping[str, Any],
 ) -> Dataset:
     """The texts of some splits of all data sets, without those held out or in a test split."""
-    reading = {name: options.get(name) for name in ("config", "revision", "text_column")}
-    opened = [load_texts(source, (), **reading) for source in sources]
+    opened = [_open_texts(source, options) for source in sources]
     return _allowed_texts(_texts_of(opened, splits), held_out, opened, splits)
+
+
+def _open_texts(source: DatasetSource, options: Mapping[str, Any]) -> DatasetDict:
+    """All splits of a data set with the column `text` alone, whatever labels they have."""
+    opened: Any = open_dataset(
+        source, config=options.get("config"), revision=options.get("revision")
+    )
+    for name, split in opened.items():
+        column = find_text_column(split.features, options.get("text_column"))
+        texts = split.select_columns([column])
+        opened[name] = texts if column == "text" else texts.rename_column(column, "text")
+    return with_plain_strings(opened)
 
 
 def pretraining_texts(
