@@ -137,17 +137,17 @@ def _open(path: Path) -> Iterator[TextIO]:
             csv.field_size_limit(limit)
 
 
-def _fields(line: str, separator: str) -> list[str]:
-    return next(csv.reader([line], delimiter=separator), [])
+def _fields(lines: Iterable[str], separator: str) -> list[str]:
+    return next(csv.reader(lines, delimiter=separator), [])
 
 
 def _separator(path: Path, header: str, expected: str) -> str:
     # A line of Excel's own, which it reads and nobody else does.
     is_note = header.startswith("sep=")
-    if len(_fields(header, expected)) > 1 and not is_note:
+    if len(_fields([header], expected)) > 1 and not is_note:
         return expected
     others = [one for one in SEPARATORS if one != expected and one in header]
-    known = [one for one in others if set(TEXT_NAMES) & set(map(plain_name, _fields(header, one)))]
+    known = [s for s in others if set(TEXT_NAMES) & set(map(plain_name, _fields([header], s)))]
     if len(known) == 1:
         return known[0]
     if others or is_note:
@@ -211,8 +211,7 @@ def _advice(lines: Sequence[str], row: Sequence[str], header: Sequence[str], sep
     """What to do about a row that does not fit the header."""
     own = SEPARATORS.get(separator, repr(separator))
     for other, name in SEPARATORS.items():
-        fields = next(csv.reader(lines, delimiter=other), [])
-        if len(fields) == len(header) > 1:
+        if len(_fields(lines, other)) == len(header) > 1:
             return f"it fits with {name} instead of {own}: save the whole file with one separator"
     if len(row) > len(header):
         return f"quote a text that holds {own}"
@@ -227,7 +226,10 @@ def _check_texts_of_many_lines(
     separator: str,
 ) -> None:
     """Refuses a text whose lines look like rows, with labels that other rows have."""
-    place, labels = _labels(header, values)
+    # The column of the labels is called so, or has the fewest values.
+    few = [(column, known) for column, known in enumerate(values) if known]
+    named = [one for one in few if plain_name(header[one[0]]) in LABEL_NAMES]
+    place, labels = min(named or few, key=lambda one: len(one[1]), default=(0, set()))
     for number, lines in suspects:
         cells = [line.rstrip("\r\n").split(separator) for line in lines]
         rows = [len(row) == len(header) and row[place].strip('"') in labels for row in cells]
@@ -290,13 +292,6 @@ def _quote_fault(path: Path, number: int, lines: Sequence[str], fault: str) -> S
         f"{path.name}, line {number}: a text that begins with a quote goes on after the next one;"
         ' put quotes around the text and double those within it, as in `"""Good"" it is"`.'
     )
-
-
-def _labels(header: Sequence[str], values: Sequence[set[str] | None]) -> tuple[int, set[str]]:
-    """The place of the labels, by its name or as that of the fewest values, and the labels."""
-    few = [(column, known) for column, known in enumerate(values) if known]
-    named = [one for one in few if plain_name(header[one[0]]) in LABEL_NAMES]
-    return min(named or few, key=lambda one: len(one[1]), default=(0, set()))
 
 
 def _open_quote(path: Path, line: int) -> SentimentError:

@@ -74,13 +74,9 @@ def file_arguments(path: Path) -> dict[str, Any]:
 
 
 def folder_arguments(path: Path, config: str | None) -> dict[str, Any]:
-    """The arguments with which `load_dataset` reads a folder.
+    """The arguments with which `load_dataset` reads a folder, whose card may name several configs.
 
-    Args:
-        config: the one to read, of several that its card names.
-
-    Raises:
-        SentimentError: its card names files elsewhere.
+    A card that names files elsewhere is refused.
     """
     configs = _card_configs(path)
     for one in configs.values():
@@ -122,11 +118,7 @@ def _digest(path: Path, *version: int) -> str:
 
 
 def json_options(files: Iterable[str | Path]) -> dict[str, Any]:
-    """How `datasets` has to read json files.
-
-    Raises:
-        SentimentError: one is not in UTF-8, or has null in place of its first row.
-    """
+    """How `datasets` has to read json files, which are looked through first."""
     for file in map(Path, files):
         _check_json(file, *file_version(file))
     return {"chunksize": JSON_AT_ONCE}
@@ -161,11 +153,7 @@ def _patterns(card_config: Mapping[str, Any]) -> list[str]:
 
 
 def check_files(files: Iterable[str], path: Path) -> None:
-    """Looks whether the files that the card of a folder names lie in it, links followed.
-
-    Raises:
-        SentimentError: they do not.
-    """
+    """Refuses a card that names files outside its folder, links followed."""
     root = path.resolve()
     # In the cache of the Hub's client, files are links to a folder beside.
     root = root.parent.parent if root.parent.name == "snapshots" else root
@@ -180,13 +168,11 @@ def card_names_files(path: Path) -> bool:
 
 
 def check_all_read(splits: Mapping[str, Iterable[str]], path: Path) -> None:
-    """Looks whether the files of rows in a folder are read, all of them and each as its split,
-    where no card chooses among them.
+    """Refuses a folder of which not all files of rows are read, each as its split.
 
-    Raises:
-        SentimentError: some would be left out, as those of another format or of no split are; or a
-            copy such as `train.csv.bak` would be read, `Test.csv` as rows of `train`, or
-            `train_test.csv` as those of both; or several files of text as one, a line a row.
+    Some would be left out, as those of another format or of no split are; or a copy such as
+    `train.csv.bak` would be read, `Test.csv` as rows of `train`, or `train_test.csv` as those of
+    both; or several files of text as one, a line a row. A card may choose among the files.
     """
     if card_names_files(path):
         return
@@ -252,11 +238,7 @@ def _elsewhere(path: Path, file: str) -> SentimentError:
 
 
 def check_saved(path: Path) -> None:
-    """Looks whether a data set that `save_to_disk` wrote names only files inside its folder.
-
-    Raises:
-        SentimentError: it names others, or its files are damaged.
-    """
+    """Refuses what `save_to_disk` wrote where it is damaged or names files outside its folder."""
     dictionary, folders = path / config.DATASETDICT_JSON_FILENAME, [path]
     try:
         if dictionary.exists():
@@ -287,11 +269,7 @@ def is_plain(name: str) -> bool:
 
 
 def check_split_names(names: Iterable[str]) -> None:
-    """Refuses splits that are called like paths.
-
-    Raises:
-        SentimentError: one is.
-    """
+    """Refuses splits that are called like paths."""
     for name in names:
         if not is_plain(name):
             raise SentimentError(f"The data set has a split {name!r}, which is no plain name.")

@@ -12,11 +12,7 @@ DECIMAL, NUMBER = re.compile(r"-?[0-9]+\.[0-9]+"), re.compile(r"-?[0-9]+(\.[0-9]
 
 
 def check_label_map(parameter: str, label_map: object) -> dict[str, str]:
-    """A label map as a dictionary; None is an empty one.
-
-    Raises:
-        SentimentError: it is something else, such as text for `--label-map`, or maps to no names.
-    """
+    """A label map as a dictionary; None is an empty one, and anything else is refused."""
     pairs: Any = {} if label_map is None else label_map
     is_map = isinstance(pairs, Mapping)
     if not is_map or not all(isinstance(name, str) for pair in pairs.items() for name in pair):
@@ -32,9 +28,6 @@ def parse_label_map(text: str | None) -> dict[str, str]:
 
     A backslash stands before a comma, an equals sign or a backslash that belongs to a name, and
     before a blank at its ends. Nothing after the equals sign (`3=`) drops the rows of a label.
-
-    Raises:
-        SentimentError: a part that is no `name=name`, or a name that stands twice on the left.
     """
     pairs: dict[str, str] = {}
     for part in re.findall(r"(?s)(?:^|,)((?:[^\\,]|\\.)*)", text) if text else []:
@@ -80,11 +73,7 @@ def spelled_as(names: Sequence[str], label_map: Mapping[str, str]) -> dict[str, 
 
 
 def rename_labels(names: Sequence[str], label_map: Mapping[str, str]) -> list[str]:
-    """Applies a label map to the names of a data set; two names may become one.
-
-    Raises:
-        SentimentError: the map names a label that the data set does not have.
-    """
+    """Applies a label map to names, of which two may become one; it may not name any other."""
     unknown = [name for name in label_map if name not in names]
     if unknown:
         raise SentimentError(

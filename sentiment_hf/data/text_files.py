@@ -36,10 +36,7 @@ def open_file(path: Path, mode: str = "rb", **options: Any) -> Any:
 
 
 def check_text(path: Path) -> str:
-    """Looks whether a file is whole and in UTF-8; `datasets` reads of others what it can.
-
-    Returns:
-        Its beginning.
+    """The beginning of a file that is whole and in UTF-8; `datasets` reads of others what it can.
 
     Raises:
         SentimentError: it is in another encoding.
@@ -53,11 +50,7 @@ def check_text(path: Path) -> str:
 
 
 def text_of(path: Path) -> str:
-    """The text of a file, without a byte-order mark.
-
-    Raises:
-        SentimentError: it is in another encoding.
-    """
+    """The text of a file in UTF-8, without a byte-order mark."""
     text = "".join(_decoded(path)).removeprefix("\ufeff")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
