@@ -170,9 +170,9 @@ def push_annotation(folder: Path, repo_id: str) -> str:
             *(hub.CommitOperationAdd(name, folder / name) for name in shards),
             *(hub.CommitOperationDelete(name) for name in stale if name.startswith("data/")),
         ]
-        said = printable(f"Labelled by {identity['model']}")
+        message, head = printable(f"Labelled by {identity['model']}"), info.sha
         api.create_commit(
-            url.repo_id, changes, commit_message=said, repo_type="dataset", parent_commit=info.sha
+            url.repo_id, changes, commit_message=message, repo_type="dataset", parent_commit=head
         )
     return str(url)
 

@@ -43,7 +43,7 @@ def _is_address(text: str) -> bool:
 
 
 class SentimentError(Exception):
-    """Something the user can act on, said in one line.
+    """Something the user can act on, in one line.
 
     Args:
         message: what is wrong, where, and what to do about it.

@@ -104,7 +104,7 @@ def evaluate(
                 f"{folder / linked[0]} is a link; `save` writes into a checkpoint that has its own"
                 " files: copy it first."
             )
-        with locked(folder):  # What cannot be written is said before anything is measured.
+        with locked(folder):  # What cannot be written is refused before anything is measured.
             check_places(folder, checkpoint_names(folder))
     weights = weights_named(whole)
     pipe = SentimentPipeline.from_pretrained(model, device=device, dtype=dtype, backend=backend)

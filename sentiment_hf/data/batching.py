@@ -93,7 +93,7 @@ class EncodedRows:
 
     @classmethod
     def from_split(
-        cls, split: "Dataset", tokenizer: "Tokenizer", num_labels: int | None
+        cls, split: "Dataset", tokenizer: "Tokenizer", num_labels: int | None = None
     ) -> "EncodedRows":
         """Tokenizes a split with the columns `text` and `label` (as `load_reviews` gives it).
 
@@ -303,14 +303,14 @@ def make_loader(
     kind, split = split.features["label"], split.with_format(None)
     plain = kind.dtype if isinstance(kind, Value) else "none"
     # -1 is no label among class ids, and a label like others in a column of plain integers.
-    odd = "int" in plain and any(label is not None and label < 0 for label in split["label"])
-    if odd or not (isinstance(kind, ClassLabel) or "int" in plain or "float" in plain):
+    negative = "int" in plain and any(label is not None and label < 0 for label in split["label"])
+    if negative or not (isinstance(kind, ClassLabel) or "int" in plain or "float" in plain):
         raise SentimentError(
             "The loader needs class ids or soft labels in the column 'label', as `load_reviews`"
             " gives them."
         )
     split = labelled_rows(split)
-    rows = EncodedRows.from_split(split, tokenizer, num_labels=None)
+    rows = EncodedRows.from_split(split, tokenizer)
     labels = np.asarray(split["label"])
 
     def collate(numbers: list[int]) -> "tuple[Tensor, Tensor]":

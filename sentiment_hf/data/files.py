@@ -224,10 +224,14 @@ def files_of_rows(path: Path) -> Iterator[Path]:
     """The files of a folder that look like rows, as relative paths, without hidden ones."""
     for file in path.rglob("*"):
         own = file.relative_to(path)
-        hidden = any(part.startswith((".", "__")) for part in own.parts)
         rows = ending(file) in (*FILE_BUILDERS, *OTHER_ROWS) and file.name not in NO_ROWS
-        if rows and not hidden and file.is_file():
+        if rows and not any(map(is_hidden, own.parts)) and file.is_file():
             yield own
+
+
+def is_hidden(name: str) -> bool:
+    """As `datasets` has it: macOS puts `._1_9.txt` and `__MACOSX` into its archives."""
+    return name.startswith((".", "__"))
 
 
 def _elsewhere(path: Path, file: str) -> SentimentError:

@@ -260,8 +260,8 @@ def _load(
     if isinstance(settings, CsvConfig) and settings.na_values is None:
         options = csv_options(files, settings.sep)
         plain = vars(CsvConfig())
-        said = {key for key, value in vars(settings).items() if value != plain[key]}
-        if builder.info.features or not said <= OWN_OF_FILES:
+        changed = {key for key, value in vars(settings).items() if value != plain[key]}
+        if builder.info.features or not changed <= OWN_OF_FILES:
             options.pop("features")  # The card tells the columns.
     if folder is not None and not streaming:
         options |= cache_options(files)

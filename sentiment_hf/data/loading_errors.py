@@ -22,7 +22,7 @@ OFFLINE_DATASETS = (
 
 @contextmanager
 def dataset_errors(name: str | Path) -> Iterator[None]:
-    """What `datasets` raises while it opens or streams a data set becomes a sentence."""
+    """Turns it into a `SentimentError` about the data set of that name."""
     try:
         yield
     except ConnectionError as error:
@@ -31,9 +31,10 @@ def dataset_errors(name: str | Path) -> Iterator[None]:
             f" {OFFLINE_DATASETS}.",
             exit_status=1,
         ) from error
-    except IndexError:  # A saved data set of no rows has no tables either.
-        raise SentimentError(f"The data set {name} has no rows.") from None
     except Exception as error:
+        # A saved data set of no rows has no tables either.
+        if isinstance(error, IndexError) or "corresponds to no data" in str(error):
+            raise SentimentError(f"The data set {name} has no rows.") from error
         if _is_damage(error) or _is_damage(error.__cause__):
             raise SentimentError(
                 f"The data set {name} could not be read: a compressed file is empty, cut off or"
@@ -48,8 +49,6 @@ def dataset_errors(name: str | Path) -> Iterator[None]:
             raise
         if isinstance(cause, OSError) and cause.errno in FULL_DISK:
             raise cause from None
-        if "corresponds to no data" in str(error):
-            raise SentimentError(f"The data set {name} has no rows.") from None
         if isinstance(error, DatasetGenerationCastError) or "Schema at index" in str(cause):
             raise SentimentError(
                 f"The files of the data set {name} have different columns; read them one at a time."

@@ -6,7 +6,7 @@ from typing import Any
 
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
-from sentiment_hf.data.files import SPLIT_NAME, card_names_files, ending, files_of_rows
+from sentiment_hf.data.files import SPLIT_NAME, card_names_files, ending, files_of_rows, is_hidden
 from sentiment_hf.data.splits import NO_LABEL
 from sentiment_hf.data.text_files import text_of
 from sentiment_hf.errors import SentimentError
@@ -16,12 +16,7 @@ UNLABELLED_FOLDER, UNLABELLED_SPLIT = "unsup", "unsupervised"
 
 
 def texts_in_folders(path: Path) -> DatasetDict | None:
-    """Reads one text a file, with its folder as the label: `train/pos/0_9.txt`, as IMDB came.
-
-    Of a folder that holds another one alone, that one is read.
-
-    Returns:
-        The splits; None where the folder holds something else.
+    """The splits of such a folder, or of the one that it holds alone; None where it is another.
 
     Raises:
         SentimentError: a file is not in UTF-8, or files of rows lie beside.
@@ -62,19 +57,14 @@ def _rows_beside(path: Path) -> list[Path]:
 
 
 def _folders(path: Path) -> list[Path]:
-    return sorted(one for one in path.iterdir() if one.is_dir() and not _is_hidden(one))
-
-
-def _is_hidden(path: Path) -> bool:
-    """As `datasets` has it: macOS puts `._1_9.txt` and `__MACOSX` into its archives."""
-    return path.name.startswith((".", "__"))
+    return sorted(one for one in path.iterdir() if one.is_dir() and not is_hidden(one.name))
 
 
 def _text_files(path: Path) -> dict[str, list[Path]]:
     """The texts in each folder of a folder, in the order of their numbers: neighbours stay so."""
     found = {folder.name: folder.glob("*.txt") for folder in _folders(path)}
     own = {
-        name: [one for one in files if one.is_file() and not _is_hidden(one)]
+        name: [one for one in files if one.is_file() and not is_hidden(one.name)]
         for name, files in found.items()
     }
     return {name: sorted(files, key=_by_numbers) for name, files in own.items() if files}

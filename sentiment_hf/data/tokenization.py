@@ -17,7 +17,7 @@ from tokenizers.pre_tokenizers import Split
 from tokenizers.trainers import WordLevelTrainer
 
 from sentiment_hf.arguments import check_whole, refuse_no_texts
-from sentiment_hf.errors import SentimentError
+from sentiment_hf.errors import SentimentError, first_line
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -159,7 +159,7 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # A panic in the library is no Exception.
-        raise SentimentError(f"The tokenizer cannot read a text: {str(error)[:120]}.") from None
+        raise SentimentError(f"The tokenizer cannot read a text: {first_line(error)}.") from error
     return [encoding.ids or [UNK_ID] for encoding in encodings]
 
 

@@ -77,8 +77,8 @@ def pretrain(
     )  # fmt: skip
     texts, held_out = pretraining_texts(reviews, splits, seed)
     tokenizer, network_config = run.tokenizer_and_config(texts["text"])
-    rows = EncodedRows.from_split(texts, tokenizer, None)
-    held_rows = EncodedRows.from_split(held_out, tokenizer, None)
+    rows = EncodedRows.from_split(texts, tokenizer)
+    held_rows = EncodedRows.from_split(held_out, tokenizer)
     # In a piece of one word there is nothing to guess.
     windows, held_windows = (part.windows(WINDOW, shortest=2) for part in (rows, held_rows))
     if not len(windows) or not len(held_windows):

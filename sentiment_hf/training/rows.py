@@ -97,7 +97,7 @@ class TrainingRows:
             **({"datasets": parts} if len(parts) > 1 else one.summary),
         }
 
-    def say(self) -> None:
+    def log(self) -> None:
         """Says what will be learnt, before the first step."""
         for rows in self.labelled:
             about = rows.summary

@@ -1,4 +1,4 @@
-"""What a training learns from: said before its first step, kept in `training.json` and the card."""
+"""What a training learns from: for the log, `training.json` and the card."""
 
 import unicodedata
 from collections import Counter, defaultdict
@@ -100,8 +100,8 @@ def _odd_texts(rows: list[tuple[str, float]]) -> list[str]:
         return []
     total, sentences = len(rows), []
     counts = Counter(text for text, _ in rows)
-    torn = Counter(text for text, _ in set(rows))
-    if several := sum(count > 1 for count in torn.values()):
+    labels_of_texts = Counter(text for text, _ in set(rows))
+    if several := sum(count > 1 for count in labels_of_texts.values()):
         sentences.append(f"Texts with more than one label: {several}.")
     empty = sum(count for text, count in counts.items() if not text.strip())
     if empty > EMPTY_SHARE * total:

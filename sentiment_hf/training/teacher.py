@@ -136,7 +136,7 @@ def rows_with_targets(
             targets = targets[:, 1] if len(names) == 2 else targets
             if own is not None:
                 targets = TEACHER_SHARE * targets + (1 - TEACHER_SHARE) * own
-        encoded.append(replace(EncodedRows.from_split(texts, tokenizer, None), labels=targets))
+        encoded.append(replace(EncodedRows.from_split(texts, tokenizer), labels=targets))
     return EncodedRows.concatenated(encoded, [repeats for *_, repeats in parts])
 
 

@@ -121,7 +121,7 @@ def train(
         "label_column": label_column, "label_map": label_map, "max_samples": max_samples,
     }  # fmt: skip
     rows = read_training_rows(_listed(dataset), teaching.unlabelled_splits, seed, reading)
-    rows.say()
+    rows.log()
     texts = rows.training_texts
     if len(texts) < FEW_ROWS and init_from is None and not teaching.teachers:
         logger.info(FEW_ROWS_HINT, FEW_ROWS)
@@ -196,7 +196,7 @@ def classification_loss(
 
 
 def balanced_weights(labels: np.ndarray | None, num_labels: int) -> Tensor:
-    """Weights that give every label the same say, `(num_labels,)`, one on average over the rows.
+    """Weights with which all labels count the same, `(num_labels,)`; their mean over rows is one.
 
     Args:
         labels: as in `Batch`.
