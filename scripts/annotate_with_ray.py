@@ -14,7 +14,6 @@ which names a cluster, it runs on this machine.
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -121,4 +120,4 @@ def read(dataset: str, split: str) -> tuple[ray.data.Dataset, Features]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main))
+    raise SystemExit(run_script(main))

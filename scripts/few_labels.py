@@ -46,20 +46,20 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
     reviews = load_reviews(arguments.dataset, seed=arguments.seed)
-    # By way, then by count. What is finished is taken as it is, so a cut run can be repeated.
+    # By method, then by count. What is finished is taken as it is, so a cut run can be repeated.
     found: dict[str, dict[int, float]] = {}
     for count in arguments.labels:
         work = arguments.work / str(count)
         few = sampled(reviews, "train", count, arguments.seed)
         few = sampled(few, UNLABELLED, arguments.unlabelled, arguments.seed)
-        for way, accuracy in accuracies(few, work, arguments):
-            found.setdefault(way, {})[count] = accuracy
-            logging.info("%d labels, %s: %.4f", count, way, accuracy)
+        for method, accuracy in accuracies(few, work, arguments):
+            found.setdefault(method, {})[count] = accuracy
+            logging.info("%d labels, %s: %.4f", count, method, accuracy)
 
     texts = len(few.get(UNLABELLED, ()))
     with figure(arguments.docs / "few_labels.png") as axes:
-        for way, values in found.items():
-            axes.semilogx(list(values), list(values.values()), marker="o", label=way)
+        for method, values in found.items():
+            axes.semilogx(list(values), list(values.values()), marker="o", label=method)
         axes.set(xlabel="labelled rows", ylabel="accuracy on the test split")
         axes.legend()
     lines = [
@@ -92,7 +92,7 @@ def sampled(reviews: DatasetDict, split: str, count: int | None, seed: int) -> D
 def accuracies(
     few: DatasetDict, work: Path, arguments: argparse.Namespace
 ) -> Iterator[tuple[str, float]]:
-    """Each way to learn from the rows, with its accuracy on the test split."""
+    """Each method to learn from the rows, with its accuracy on the test split."""
     encoder, seed = arguments.encoder, arguments.seed
 
     def measured(name: str, **options: Any) -> float:

@@ -117,4 +117,4 @@ def right(rows: list[dict], texts: list[str], answers: dict[str, dict]) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main))
+    raise SystemExit(run_script(main))

@@ -12,7 +12,6 @@ numbers where their words are those of the model at hand, and read the texts whe
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 from sentiment_hf import SentimentPipeline
@@ -58,4 +57,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main))
+    raise SystemExit(run_script(main))

@@ -11,11 +11,7 @@ from tqdm.auto import tqdm
 
 from sentiment_hf.annotated_folder import AnnotatedPart
 from sentiment_hf.arguments import check_path, check_whole
-from sentiment_hf.checkpoint.download import (
-    find_checkpoint,
-    model_name,
-    revision_of,
-)
+from sentiment_hf.checkpoint.download import find_checkpoint, model_name, revision_of
 from sentiment_hf.checkpoint.staging import locked
 from sentiment_hf.data.columns import TEXT_NAMES, find_text_column, plain_name
 from sentiment_hf.data.files import check_split_names
@@ -134,11 +130,7 @@ def annotate(
 
 
 def _guessed_column(source: str, splits: dict[str, Rows]) -> str:
-    """The column of texts where none was named, and says which.
-
-    Raises:
-        SentimentError: none could be meant, or what is there looks like no text.
-    """
+    """The column of texts where none was named; logs which, and refuses what looks like no text."""
     features = next(iter(splits.values())).features
     column = find_text_column(features)
     for rows in [] if plain_name(column) in TEXT_NAMES else splits.values():
@@ -160,11 +152,7 @@ def rows_of_part(total: int, index: int, count: int) -> range:
 
 
 def labelled_features(pipe: SentimentPipeline, features: Features) -> Features:
-    """The columns of a data set and the two that are added.
-
-    Raises:
-        SentimentError: it has one of the two already.
-    """
+    """The columns of a data set and the two that are added, which it may not have already."""
     refuse_answers(features)
     label, score = ClassLabel(names=pipe.label_names), Value("float32")
     return Features({**features, LABEL_COLUMN: label, SCORE_COLUMN: score})

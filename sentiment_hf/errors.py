@@ -76,13 +76,14 @@ def cache_error(error: BaseException | None) -> SentimentError | None:
     inside = [name for name in caches if path.is_relative_to(caches[name])]
     if error.errno == errno.ENOENT:  # Any file can be missing in a cache.
         inside = []
-    for name in above + inside:
-        return SentimentError(
-            f"The cache of data sets and models, {caches[name]}, cannot be written"
-            f" ({error.strerror}); name another folder with {name}.",
-            exit_status=1,
-        )
-    return None
+    if not above + inside:
+        return None
+    name = (above + inside)[0]
+    return SentimentError(
+        f"The cache of data sets and models, {caches[name]}, cannot be written"
+        f" ({error.strerror}); name another folder with {name}.",
+        exit_status=1,
+    )
 
 
 def message_and_status(error: BaseException) -> tuple[str, int]:

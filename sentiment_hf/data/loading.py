@@ -142,14 +142,7 @@ def dataset_name(dataset: DatasetSource) -> str:
 def open_splits(
     dataset: DatasetSource, splits: Sequence[str] | None, **options: Any
 ) -> DatasetDict | IterableDatasetDict:
-    """Opens some splits of a data set, or all, with their columns as they are.
-
-    Args:
-        options: as in `open_dataset`.
-
-    Raises:
-        SentimentError: there is no such data set or split.
-    """
+    """Opens some splits of a data set, or all; the options are those of `open_dataset`."""
     opened = open_dataset(dataset, **options)
     splits = [splits] if isinstance(splits, str) else splits
     for split in splits or []:

@@ -40,11 +40,7 @@ class Preset(TrainerSettings):
         vocab_size: int | None = None,
         max_length: int | None = None,
     ) -> "Preset":
-        """The same settings but for those that are given.
-
-        Raises:
-            SentimentError: one of them is no such number.
-        """
+        """The same settings but for those that are given, which are checked."""
         check_whole("epochs", epochs)
         check_rate("learning_rate", learning_rate)
         check_whole("batch_size", batch_size)

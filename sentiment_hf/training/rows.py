@@ -69,11 +69,7 @@ class TrainingRows:
     unlabelled: Dataset | None = None
 
     def record(self, reading: Mapping[str, Any]) -> dict[str, Any]:
-        """What `training.json` says of the data.
-
-        Args:
-            reading: the options that they were read with.
-        """
+        """What `training.json` says of the data, and of the options that they were read with."""
         one = self.labelled[0]
         parts = [
             {

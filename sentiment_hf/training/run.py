@@ -188,11 +188,7 @@ class TrainingRun:
 
 
 def start_accelerator(device_name: str | None, dtype_name: str | None) -> Accelerator:
-    """An accelerator for device and precision; logs why these.
-
-    Raises:
-        SentimentError: there is no such device or precision here.
-    """
+    """An accelerator for device and precision; logs why these."""
     device = pick_device(device_name)
     if device.type == "cpu":
         keep_few_shapes()

@@ -91,11 +91,7 @@ class StateFolder:
                 path.unlink()
 
     def restore(self, trainer: "Trainer") -> None:
-        """Gives a trainer what `save` has written; the state before where the newest is damaged.
-
-        Raises:
-            SentimentError: both states are damaged, or belong to another training.
-        """
+        """Gives a trainer what `save` has written; the state before where the newest is damaged."""
         try:
             self._restore(NEWEST, trainer)
         except _DamagedError as error:
@@ -126,7 +122,8 @@ class StateFolder:
                 f"The unfinished training in {folder} cannot be resumed: its state is damaged"
                 f" ({first_line(error)}); start afresh with `overwrite`."
             ) from error
-        for key in differing:
+        if differing:
+            key = differing[0]
             raise SentimentError(
                 f"The unfinished training in {folder} has another {key} ({identity.get(key)!r}, not"
                 f" {trainer.identity[key]!r}); run it with the same arguments, or start afresh with"

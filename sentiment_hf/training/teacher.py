@@ -41,11 +41,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Teaching:
-    """Who teaches what, as the arguments of `train` say; without teachers nothing is taught.
-
-    Raises:
-        SentimentError: something to teach, and no teacher.
-    """
+    """Who teaches what, as the arguments of `train` say; without teachers there is nothing."""
 
     teachers: list[str | Path]
     unlabelled_splits: list[str]
@@ -75,11 +71,7 @@ class Teaching:
 def load_teacher(
     model: str | Path, *, device: str | None = None, dtype: str | None = None
 ) -> Teacher:
-    """A checkpoint of this package, or a text classifier of `transformers`.
-
-    Raises:
-        SentimentError: it is neither, or cannot be loaded.
-    """
+    """A checkpoint of this package, or a text classifier of `transformers`."""
     folder = find_checkpoint(model, (CONFIG_FILE,))
     if read_json(folder / CONFIG_FILE).get("model_type") == MODEL_TYPE:
         return SentimentPipeline.from_pretrained(model, device=device, dtype=dtype)
