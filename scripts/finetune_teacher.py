@@ -71,9 +71,9 @@ def finetune(
     set_seed(seed)  # The head begins with random weights.
     model = AutoModelForSequenceClassification.from_pretrained(
         base,
-        num_labels=len(rows.names),
-        id2label=rows.names,
-        label2id={name: i for i, name in rows.names.items()},
+        num_labels=len(rows.label_names),
+        id2label=dict(enumerate(rows.label_names)),
+        label2id={name: i for i, name in enumerate(rows.label_names)},
     )
     encode = HeadAndTailEncoder(tokenizer, model.config, max_length)
     tokenizer.model_max_length = encode.max_length

@@ -189,14 +189,14 @@ def test_a_label_beside_those_of_the_checkpoint_may_be_dropped_as_the_message_sa
 
 def test_a_number_is_named_in_a_label_map_as_it_stands_in_the_file(write):
     for numbers, names in (
-        (["0.0", "1.0"], {0: "neg", 1: "pos"}),
-        (["0.0", "0.5", "1.0"], {0: "neg", 1: "pos", 2: "so so"}),
+        (["0.0", "1.0"], ["neg", "pos"]),
+        (["0.0", "0.5", "1.0"], ["neg", "pos", "so so"]),
     ):
         lines = [f"film {i},{numbers[i % len(numbers)]}" for i in range(60)]
         path = write(f"{len(numbers)}.csv", "text,label", *lines)
         pairs = {"0.0": "neg", "0.5": "so so", "1.0": "pos"}
         given = {number: pairs[number] for number in numbers}
-        assert read_training_rows([path], [], 0, {"label_map": given}).names == names
+        assert read_training_rows([path], [], 0, {"label_map": given}).label_names == names
 
 
 def test_a_name_that_stands_twice_in_a_label_map_is_named():

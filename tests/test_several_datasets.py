@@ -28,7 +28,7 @@ def csv(tmp_path):
 
 
 def names_of(rows, split):
-    return [rows.names[i] for i in split["label"]]
+    return [rows.label_names[i] for i in split["label"]]
 
 
 def refusal(result):
@@ -67,7 +67,7 @@ def test_labels_are_matched_by_name_and_never_by_number(save, labels):
     films = save("films", train=split("film", 40))
     goods = save("goods", train=split("good", 40, labels))
     rows = read(films, goods)
-    assert rows.names == {0: "neg", 1: "pos"}
+    assert rows.label_names == ["neg", "pos"]
     first, second = rows.labelled
     for text, name in zip(second.train["text"], names_of(rows, second.train), strict=True):
         assert name == labels[text.startswith("a warm")].lower()
@@ -107,7 +107,7 @@ def test_soft_labels_stand_beside_hard_ones_where_there_are_two(save):
     soft = Dataset.from_dict({"text": texts_of("soft", 40), "label": [0.25, 0.75] * 20})
     films = save("films", train=split("film", 40))
     rows = read(films, save("soft", train=soft))
-    assert rows.names == {0: "neg", 1: "pos"}
+    assert rows.label_names == ["neg", "pos"]
     assert set(rows.labelled[1].train["label"]) == {0.25, 0.75}
     three = save("three", train=split("good", 40, ("a", "b", "c")))
     with pytest.raises(SentimentError, match=r"soft labels.*two labels.*3"):

@@ -26,7 +26,7 @@ def split(texts, labels, names=("neg", "pos")):
 
 def of_one_data_set(labelled, names=NAMES, unlabelled=None, repeats=1):
     own = LabelledRows("own", labelled, labelled, summary={}, repeats=repeats)
-    return TrainingRows([own], names, unlabelled)
+    return TrainingRows([own], list(names.values()), unlabelled)
 
 
 @pytest.fixture

@@ -184,7 +184,7 @@ def test_confidence_alone_does_not_change_the_score_of_an_epoch(make_pipeline, l
     classes[::4] = [(label + 1) % labels for label in classes[::4]]  # Not all right.
     kind = Features({"text": Value("string"), "label": ClassLabel(names=pipe.label_names)})
     held_out = Dataset.from_dict({"text": SENTENCES * 5, "label": classes}, kind)
-    rows = TrainingRows([LabelledRows("films", held_out, held_out, {})], pipe.config.id2label)
+    rows = TrainingRows([LabelledRows("films", held_out, held_out, {})], pipe.label_names)
     validation = Validation(rows, pipe.tokenizer, "loss")
     scores, losses = [], []
     for factor in (10.0, 3.0):

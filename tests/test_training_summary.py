@@ -96,7 +96,7 @@ def test_labels_that_differ_by_characters_that_are_not_seen_are_odd():
         }
     )
     rows = Dataset.from_dict({"text": ["a", "b", "c", "d"], "label": [0, 1, 2, 3]}, features)
-    names = dict(enumerate(features["label"].names))
+    names = features["label"].names
     (oddity,) = summarize(rows, rows, names, Columns("text", "label"), {})["oddities"]
     assert r"'pos', '\ufeffpos', 'p\u200bos' differ only by" in oddity
     assert "characters that are not seen" in oddity

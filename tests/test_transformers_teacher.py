@@ -120,7 +120,7 @@ def test_labels_are_matched_without_regard_to_case_and_order(make_classifier):
     features = {"text": ["a good film", "cold"], "label": [1, 0]}
     rows = Dataset.from_dict(features)
     tokenizer = train_tokenizer(["a good film", "cold a good film cold"])
-    own = TrainingRows([LabelledRows("own", rows, rows, summary={})], {0: "neg", 1: "pos"})
+    own = TrainingRows([LabelledRows("own", rows, rows, summary={})], ["neg", "pos"])
 
     def targets(folder, **label_map):
         teaching = Teaching([folder], [], 0, label_map)

@@ -60,12 +60,12 @@ class TrainingRows:
 
     Attributes:
         labelled: the rows of each data set; class ids mean the same in all of them.
-        names: what the class ids are called.
+        label_names: what the class ids are called, in their order.
         unlabelled: rows with `text` alone; None where none were asked for.
     """
 
     labelled: list[LabelledRows]
-    names: dict[int, str]
+    label_names: list[str]
     unlabelled: Dataset | None = None
 
     def record(self, reading: Mapping[str, Any]) -> dict[str, Any]:
@@ -248,7 +248,7 @@ def _check_labels(one: _Opened, label_map: Mapping[str, str], *, is_sample: bool
             )
 
 
-def _common_names(opened: list[_Opened]) -> dict[int, str]:
+def _common_names(opened: list[_Opened]) -> list[str]:
     """What the class ids are called: as in the first data set; the others must have the same."""
     for one in opened:
         if "label" not in one.splits[TRAIN_SPLIT].features:
@@ -272,10 +272,10 @@ def _common_names(opened: list[_Opened]) -> dict[int, str]:
                 f"The data set {one.name} has soft labels, which are for two labels; the other data"
                 f" sets have {len(first)}."
             )
-    return dict(enumerate(first))
+    return first
 
 
-def _with_validation(one: _Opened, names: dict[int, str], seed: int) -> LabelledRows:
+def _with_validation(one: _Opened, names: list[str], seed: int) -> LabelledRows:
     train = _numbered_as(labelled_rows(one.splits[TRAIN_SPLIT]), names)
     if not len(train):
         raise SentimentError(f"No row of the data set {one.name} has both a text and a label.")
@@ -293,17 +293,17 @@ def _with_validation(one: _Opened, names: dict[int, str], seed: int) -> Labelled
     return LabelledRows(one.name, train, validation, summary)
 
 
-def _numbered_as(rows: Dataset, names: dict[int, str]) -> Dataset:
+def _numbered_as(rows: Dataset, names: list[str]) -> Dataset:
     """The same rows with the class ids of the first data set."""
     kind = rows.features["label"]
     if not isinstance(kind, ClassLabel):
         return rows
-    order = match_labels(kind.names, list(names.values()))
+    order = match_labels(kind.names, names)
     if order == list(range(len(order))):
         return rows
     labels = [order[label] for label in rows["label"]]
-    wanted = ClassLabel(names=list(names.values()))
-    return rows.remove_columns("label").add_column("label", labels).cast_column("label", wanted)
+    rows = rows.remove_columns("label").add_column("label", labels)
+    return rows.cast_column("label", ClassLabel(names=names))
 
 
 def _without_texts(train: Dataset, texts: set[str], split: str) -> Dataset:
@@ -313,7 +313,7 @@ def _without_texts(train: Dataset, texts: set[str], split: str) -> Dataset:
     return train if len(kept) == len(train) else train.select(kept)
 
 
-def _carve(rows: Dataset, names: dict[int, str], seed: int) -> tuple[Dataset, Dataset]:
+def _carve(rows: Dataset, names: list[str], seed: int) -> tuple[Dataset, Dataset]:
     train, validation = split_validation(rows, seed)
     if len(train) and len(validation):
         return train, validation
@@ -328,7 +328,7 @@ def _carve(rows: Dataset, names: dict[int, str], seed: int) -> tuple[Dataset, Da
     )
 
 
-def _check_classes(name: str, train: Dataset, names: dict[int, str]) -> None:
+def _check_classes(name: str, train: Dataset, names: list[str]) -> None:
     if not isinstance(train.features["label"], ClassLabel):
         return
     found = set(train["label"])

@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ MOST_NUMBERS = 10
 def summarize(
     opened: Dataset,
     train: Dataset,
-    names: Mapping[int, str],
+    names: Sequence[str],
     columns: Columns,
     others: Mapping[str, int],
 ) -> dict[str, Any]:
@@ -45,17 +45,17 @@ def summarize(
     counts = Counter(np.rint(np.asarray(train["label"], dtype=float)).astype(int).tolist())
     return {
         "columns": columns._asdict(),
-        "classes": {name: counts[number] for number, name in names.items()},
+        "classes": {name: counts[number] for number, name in enumerate(names)},
         "left_out": {reason: count for reason, count in left_out.items() if count},
         "oddities": [
             *_soft(opened, names, columns),
-            *_alike(list(names.values())),
+            *_alike(names),
             *_odd_texts(labelled),
         ],
     }
 
 
-def _soft(rows: Dataset, names: Mapping[int, str], columns: Columns) -> list[str]:
+def _soft(rows: Dataset, names: Sequence[str], columns: Columns) -> list[str]:
     """That numbers are read as probabilities, where a person may have meant them as names."""
     kind = rows.features["label"]
     if isinstance(kind, ClassLabel):
@@ -74,7 +74,7 @@ def _soft(rows: Dataset, names: Mapping[int, str], columns: Columns) -> list[str
     return [sentence]
 
 
-def _alike(names: list[str]) -> list[str]:
+def _alike(names: Sequence[str]) -> list[str]:
     """Labels that a person would read as one."""
     groups: dict[str, list[str]] = defaultdict(list)
     for name in names:

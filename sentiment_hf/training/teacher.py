@@ -98,7 +98,7 @@ def rows_with_targets(
     Raises:
         SentimentError: a teacher cannot be loaded, or its labels are not those of the data.
     """
-    names = list(rows.names.values())
+    names = rows.label_names
     # Texts, their own targets, and how often they stand in an epoch.
     parts: list[tuple[Dataset, np.ndarray | None, int]] = [
         (one.train, target_probabilities(np.asarray(one.train["label"]), len(names)), one.repeats)

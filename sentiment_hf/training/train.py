@@ -125,7 +125,8 @@ def train(
     texts = rows.training_texts
     if len(texts) < FEW_ROWS and init_from is None and not teaching.teachers:
         logger.info(FEW_ROWS_HINT, FEW_ROWS)
-    tokenizer, network_config = run.tokenizer_and_config(texts["text"], id2label=rows.names)
+    id2label = dict(enumerate(rows.label_names))
+    tokenizer, network_config = run.tokenizer_and_config(texts["text"], id2label=id2label)
     run.settings = _fit_to_size(settings, rows, fixed_epochs=epochs is not None)
     encoded = rows_with_targets(
         teaching, rows, tokenizer, seed, device=str(run.accelerator.device), dtype=run.precision

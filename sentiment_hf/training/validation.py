@@ -22,7 +22,7 @@ class Validation:
 
     def __init__(self, rows: TrainingRows, tokenizer: Tokenizer, choose_by: str) -> None:
         parts = [
-            EncodedRows.from_split(one.validation, tokenizer, len(rows.names))
+            EncodedRows.from_split(one.validation, tokenizer, len(rows.label_names))
             for one in rows.labelled
         ]
         self.rows = EncodedRows.concatenated(parts)
