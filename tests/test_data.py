@@ -265,7 +265,7 @@ def test_columns_are_found_by_name_and_type_or_told(columns, named, found):
         ({"text": NUMBER, "label": NAMES}, {}, r"'text'.*int64.*text_column"),
         (BODY, {"text_column": "id"}, r"'id'.*int64"),
         ({"text": List(STRING), "label": NAMES}, {}, r"'text'.*List"),
-        ({"text": STRING, "a": NAMES, "b": NAMES}, {}, r"a, b.*label_column"),
+        ({"text": STRING, "a": NAMES, "b": NAMES}, {}, "'a', 'b'.*label_column"),
         (TURNED, {"text_column": "text", "label_column": "text"}, "text"),
         ({"text": STRING, " Text": STRING}, {}, r"'text', ' Text'.*text_column"),
         ({"text": STRING, "Label": STRING, "label": STRING}, {}, "'Label', 'label'.*label_column"),

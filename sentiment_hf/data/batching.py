@@ -298,9 +298,7 @@ def make_loader(
     check_kind("tokenizer", tokenizer, Tokenizer, "a `tokenizers.Tokenizer`")
     check_whole("batch_size", batch_size)
     check_whole("max_length", max_length)
-    if "label" not in split.features:
-        raise SentimentError("The loader needs labels: the split has no column 'label'.")
-    kind, split = split.features["label"], split.with_format(None)
+    kind, split = split.features.get("label"), split.with_format(None)
     plain = kind.dtype if isinstance(kind, Value) else "none"
     # -1 is no label among class ids, and a label like others in a column of plain integers.
     negative = "int" in plain and any(label is not None and label < 0 for label in split["label"])

@@ -317,14 +317,10 @@ def _carve(rows: Dataset, names: list[str], seed: int) -> tuple[Dataset, Dataset
     train, validation = split_validation(rows, seed)
     if len(train) and len(validation):
         return train, validation
-    if len(names) > max(2, len(rows) / 2):
-        raise SentimentError(
-            f"The {len(rows)} rows have {len(names)} different labels: choose the column"
-            " that holds the labels with `label_column`."
-        )
     raise SentimentError(
-        f"None of {len(rows)} labelled rows can be held out for validation: they are too"
-        " few, or every text stands there twice."
+        f"None of {len(rows)} rows with {len(names)} different labels can be held out for"
+        " validation: they are too few, every text stands there twice, or another column holds the"
+        " labels (`label_column`)."
     )
 
 

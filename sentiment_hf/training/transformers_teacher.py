@@ -132,15 +132,15 @@ def _load(model: str) -> tuple[Any, Any]:
 
 
 def _check_classifier(model: str, config: Any) -> None:
-    architectures = config.architectures or []
-    if not any(name.endswith("ForSequenceClassification") for name in architectures):
-        found = ", ".join(architectures) or "none"
+    architectures = ", ".join(config.architectures or ["none"])
+    if (
+        "ForSequenceClassification" not in architectures
+        or config.num_labels < 2
+        or config.problem_type == "multi_label_classification"
+    ):
         raise SentimentError(
-            f"The teacher {model!r} is no text classifier: its architecture is {found}. Fine-tune"
-            " it first, for example with scripts/finetune_teacher.py."
-        )
-    if config.num_labels < 2 or config.problem_type == "multi_label_classification":
-        raise SentimentError(
-            f"The teacher {model!r} does not choose one of several labels: it has"
-            f" {config.num_labels} and the problem type {config.problem_type}."
+            f"The teacher {model!r} is no text classifier that chooses one of several labels: its"
+            f" architecture is {architectures}, with {config.num_labels} labels and the problem"
+            f" type {config.problem_type}. Fine-tune it first, for example with"
+            " scripts/finetune_teacher.py."
         )
