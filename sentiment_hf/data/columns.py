@@ -56,7 +56,7 @@ def find_text_column(
     text = text_column or _only_one(names, "text_column")
     if text is None:
         strings = [name for name, kind in features.items() if _is_text(kind) and name not in labels]
-        if len(strings) != 1:
+        if len(strings) != 1 or any(map(_is_no_name, features)):
             found = "none of its columns holds text" if not strings else ", ".join(strings)
             # A csv file has no nested columns, and a row of it seldom holds a usual name.
             if not all(isinstance(kind, Value) for kind in features.values()):
@@ -66,16 +66,10 @@ def find_text_column(
             else:
                 hint = ", or, if that is a row, put a line of names before it, such as text,label"
             raise SentimentError(
-                f"Which column holds the text is not clear ({found}); choose one with `text_column`"
-                f" among {', '.join(features)}{hint}."
+                f"Which column holds the text is not clear ({found:.80}); choose one with"
+                f" `text_column` among {', '.join(features):.200}{hint}."
             )
         text = strings[0]
-        if any(map(_is_no_name, features)):
-            raise SentimentError(
-                f"The line {', '.join(features)!r:.80} was taken for the names of the columns: if"
-                " it is a row, put a line of names before it, such as text,label, else choose the"
-                " column of the texts with `text_column`."
-            )
         parts = [plain_name(part) for part in re.split(r"[,;|\t]", text)]
         if len(parts) > 1 and (glued := {*TEXT_NAMES, *LABEL_NAMES} & set(parts)):
             raise SentimentError(
