@@ -32,7 +32,7 @@ STATE_FILES = tuple(
 )
 # What the trainer counts, beside its tensors.
 PROGRESS = ("step", "loss_sum", "words", "seconds", "history", "scores")
-OWN_CHECKSUM = "json_sha256"  # Of all else in the JSON file; earlier versions wrote none.
+OWN_CHECKSUM = "json_sha256"  # Of all else in the JSON file.
 
 
 class StateFolder:
@@ -111,9 +111,9 @@ class StateFolder:
             if path.exists() and not path.is_file():  # A pipe would be waited for.
                 raise ValueError(f"{path.name} is no regular file")
             tensors = load_file(path)
-            if progress.get("sha256") not in (None, _checksum(tensors)):
+            if progress["sha256"] != _checksum(tensors):
                 raise ValueError("its tensors differ from their checksum")
-            if progress.pop(OWN_CHECKSUM, None) not in (None, _values_checksum(progress)):
+            if progress.pop(OWN_CHECKSUM) != _values_checksum(progress):
                 raise ValueError(f"{name} differs from its checksum")
             if not differing:
                 _load_state(trainer, tensors, progress)
@@ -145,10 +145,6 @@ class _DamagedError(SentimentError):
 def _load_state(trainer: "Trainer", tensors: dict[str, Tensor], progress: dict[str, Any]) -> None:
     for name in PROGRESS:
         setattr(trainer, name, progress[name])
-    if not 0 <= trainer.step <= trainer.total_steps:
-        raise ValueError(f"step {trainer.step} of {trainer.total_steps}")
-    if [entry["epoch"] for entry in trainer.history] != [*range(1, len(trainer.scores) + 1)]:
-        raise ValueError("its scores are not those of its history")
     parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
     for name, tensor in tensors.items():
         part, _, key = name.partition("/")
@@ -156,8 +152,6 @@ def _load_state(trainer: "Trainer", tensors: dict[str, Tensor], progress: dict[s
     trainer.model.load_state_dict(parts["model"])
     device = trainer.accelerator.device
     trainer.best = {name: tensor.to(device) for name, tensor in parts["best"].items()}
-    if trainer.history and trainer.best.keys() != trainer.model.state_dict().keys():
-        raise ValueError("its best weights are not whole")
     _load_optimizer(trainer.optimizer, parts["optimizer"])
     if trainer.averaged is not None:
         trainer.averaged.load_state_dict(parts["averaged"])
