@@ -16,9 +16,8 @@ def check_whole(name: str, value: object, least: int = 1, most: int = LARGEST) -
     """Lets None and whole numbers from `least` to `most` pass."""
     whole = isinstance(value, int) and not isinstance(value, bool)
     if value is not None and not (whole and least <= value <= most):  # type: ignore[operator]
-        limit = "of a sane size" if most == LARGEST else f"at most {most}"
         raise SentimentError(
-            f"`{name}` must be a whole number, at least {least} and {limit}, not {value!r:.60}."
+            f"`{name}` must be a whole number from {least} to {most}, not {value!r:.60}."
         )
 
 
@@ -26,9 +25,7 @@ def check_rate(name: str, value: object) -> None:
     """Lets None and numbers above 0 pass."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if value is not None and not (number and 0 < value <= LARGEST):  # type: ignore[operator]
-        raise SentimentError(
-            f"`{name}` must be a number above 0 and of a sane size, not {value!r:.60}."
-        )
+        raise SentimentError(f"`{name}` must be a number above 0, not {value!r:.60}.")
 
 
 def check_kind(name: str, value: object, kind: type, what: str) -> None:

@@ -14,18 +14,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-# What a terminal or an editor obeys instead of showing it: control characters (of escape sequences
-# too), line ends, marks that turn the direction of a line; and half characters without UTF-8.
+# What a terminal or an editor acts on instead of showing it: control characters (also of escape
+# sequences), line ends, marks that turn the direction of a line; and half characters without UTF-8.
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def printable(text: str) -> str:
-    """A text as one line to be shown: what would be obeyed becomes visible, as `\\x1b`."""
+    """A text as one line to be shown: control characters become visible, as `\\x1b`."""
     return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def json_text(values: Any, *, ascii_only: bool = False) -> str:
-    """One line of JSON in which nothing would be obeyed by what shows it."""
+    """One line of JSON in which control characters are escaped."""
     line = json.dumps(values, ensure_ascii=ascii_only)
     return UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
 

@@ -202,7 +202,7 @@ def check_all_read(splits: Mapping[str, Iterable[str]], path: Path) -> None:
             " Rename it, take it out, or list `data_files` in the folder's card."
         )
     read = {file for file, kind in kinds.items() if kind == next(iter(kinds.values()))}
-    # A json file beside rows of another format tells of them, as `annotate`'s records do.
+    # A json file beside rows of another format describes them, as `annotate`'s records do.
     is_json = any(ending(file) == ".json" for file in read)
     # Of a folder of which nothing is read `datasets` says so itself.
     left_out = sorted(

@@ -66,7 +66,7 @@ NO_PATHS = {
     "~": "; write the whole path, because a quoted '~' is not the home folder",
     "*": "; a pattern is no name: name the folder that holds the files",
 }
-# What tells which csv files are read, not how.
+# What chooses the csv files to read, and not how they are read.
 OWN_OF_FILES = {"name", "version", "data_dir", "data_files", "description", "sep", "delimiter"}
 # What may stand wherever a data set is named.
 DatasetSource: TypeAlias = str | os.PathLike | Dataset | DatasetDict

@@ -52,7 +52,7 @@ def texts_in_folders(path: Path) -> DatasetDict | None:
 
 
 def _rows_beside(path: Path) -> list[Path]:
-    """The files of rows in a folder; a json file tells of the texts."""
+    """The files of rows in a folder; a json file describes the texts."""
     return sorted(file for file in files_of_rows(path) if ending(file) != ".json")
 
 

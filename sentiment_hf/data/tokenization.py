@@ -40,7 +40,8 @@ CHARACTERS_OF_ANY_TEXT = 200
 logger = logging.getLogger(__name__)
 
 if hasattr(os, "register_at_fork"):
-    # The threads of `tokenizers` do not follow a fork. It knows, unless this variable is set.
+    # The threads of `tokenizers` do not survive a fork; where a user has set this variable, it
+    # would wait for them.
     _encode_alone = partial(os.environ.__setitem__, "TOKENIZERS_PARALLELISM", "false")
     os.register_at_fork(after_in_child=_encode_alone)
 

@@ -28,7 +28,7 @@ class Preset(TrainerSettings):
     word_vectors: float = 0.0
     crop_share: float = 0.0
     label_smoothing: float = 0.0
-    # On 2,500 rows the loss tells two epochs apart where the accuracy is all noise.
+    # On 2,500 rows the loss tells two epochs apart where their accuracies differ by chance.
     choose_by: Literal["accuracy", "loss"] = "loss"
 
     def changed(

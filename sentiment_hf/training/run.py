@@ -40,7 +40,7 @@ LAUNCHER_VARIABLES = (
     "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE",
     "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE",
 )  # fmt: skip
-# accelerate would obey it where it is left over, and the weights be others than the arguments say.
+# Left over from another launcher, it would change how accelerate trains, and so the weights.
 ACCUMULATION_VARIABLE = "ACCELERATE_GRADIENT_ACCUMULATION_STEPS"
 ENCODER_SIZES = ("vocab_size", "embedding_dim", "hidden_size", "num_layers", "bidirectional")
 
