@@ -18,7 +18,7 @@ from datasets import Dataset
 from sentiment_hf.checkpoint.card import as_code, hub_id
 from sentiment_hf.checkpoint.download import LIBRARY, usable_token
 from sentiment_hf.checkpoint.files import (
-    made_folder,
+    ensure_folder,
     read_json,
     remove_leftovers,
     replaced_file,
@@ -63,7 +63,7 @@ class AnnotatedPart:
         if self.record in records:
             self.shards = read_json(self.record)["shards"]
             logger.info("Resuming: %d shards are there already.", len(self.shards))
-        made_folder(self.folder / "data")
+        ensure_folder(self.folder / "data")
         self._write_record()
         try:
             self._checked_records()  # Another part may have begun in the same moment.

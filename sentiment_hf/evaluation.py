@@ -22,8 +22,8 @@ from sentiment_hf.checkpoint.folder import (
     saved_checkpoint,
 )
 from sentiment_hf.checkpoint.records import read_record, write_record
-from sentiment_hf.checkpoint.staging import check_places, locked, whole_folder
-from sentiment_hf.checkpoint.weights import weights_named
+from sentiment_hf.checkpoint.staging import check_places, current_folder, locked
+from sentiment_hf.checkpoint.weights import checksum_of_weights
 from sentiment_hf.data.label_map import match_labels
 from sentiment_hf.data.loading import (
     DEFAULT_DATASET,
@@ -93,7 +93,7 @@ def evaluate(
     if model is not None:
         check_path("model", model)
     folder = Path(model or REFERENCE_FOLDER)
-    whole = whole_folder(folder)
+    whole = current_folder(folder)
     own = is_checkpoint(whole) and folder != REFERENCE_FOLDER and not is_export(whole)
     if save and not own:
         raise SentimentError("`save` writes into a local checkpoint folder; name it with `model`.")
@@ -106,7 +106,7 @@ def evaluate(
             )
         with locked(folder):  # What cannot be written is refused before anything is measured.
             check_places(folder, checkpoint_names(folder))
-    weights = weights_named(whole)
+    weights = checksum_of_weights(whole)
     pipe = SentimentPipeline.from_pretrained(model, device=device, dtype=dtype, backend=backend)
     split = split or _split_to_measure(dataset, config, revision)
     rows, labels = _labelled(dataset, split, pipe.label_names, seed, data_options)
@@ -183,7 +183,7 @@ def _save(
         "by_confidence": accuracy_by("confidence", correct, confidence, CONFIDENCE_LIMITS),
     }
     with saved_checkpoint(folder) as staged:
-        if weights_named(staged) != weights:
+        if checksum_of_weights(staged) != weights:
             raise SentimentError(
                 f"The weights in {folder} were replaced while they were measured, so nothing was"
                 " saved: evaluate it again.",

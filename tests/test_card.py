@@ -15,7 +15,7 @@ from sentiment_hf.checkpoint.card import is_as_rendered, render_card
 from sentiment_hf.checkpoint.files import read_json
 from sentiment_hf.checkpoint.folder import REFERENCE_FOLDER
 from sentiment_hf.checkpoint.records import write_record
-from sentiment_hf.checkpoint.weights import weights_named
+from sentiment_hf.checkpoint.weights import checksum_of_weights
 from sentiment_hf.errors import printable
 from sentiment_hf.export.transformers_folder import export_transformers
 
@@ -157,7 +157,7 @@ def test_labels_and_records_stay_text_in_every_card(make_pipeline, tmp_path):
     data |= {"classes": dict.fromkeys(names.values(), 1)}
     training = {"data": data, "arguments": {}, "validation_accuracy": 0, "seconds": 1}
     training |= {"hardware": {"device": "d", "precision": "p"}, "versions": {}}
-    write_record(folder, "training.json", training, weights_named(folder))
+    write_record(folder, "training.json", training, checksum_of_weights(folder))
     export_transformers(folder, tmp_path / "exported")
     for card in (render_card(folder), (tmp_path / "exported/README.md").read_text()):
         yaml.safe_load(card.split("---")[1])
@@ -176,7 +176,7 @@ def test_names_and_nested_values_stay_text_in_the_card(make_pipeline, tmp_path):
     training = {"data": data, "arguments": {"teacher": [evil], "more": {evil: [evil]}}}
     training |= {"validation_accuracy": 0, "seconds": 1, "versions": {}}
     training |= {"hardware": {"device": "d", "precision": "p"}}
-    write_record(folder, "training.json", training, weights_named(folder))
+    write_record(folder, "training.json", training, checksum_of_weights(folder))
     evaluate("sample", folder, save=True)
     (folder / "figures/x](y) <img src=x>\n\n# Evil.png").write_bytes(b"")
     text = render_card(folder).split("---", 2)[2]

@@ -159,7 +159,7 @@ def test_an_evaluation_killed_at_any_moment_has_the_card_of_its_results(
         finished = kill.at(
             step, folder, lambda size=size: evaluate("sample", folder, save=True, max_samples=size)
         )
-        shown = module.whole_folder(folder)
+        shown = module.current_folder(folder)
         text = (shown / CARD_FILE).read_text()
         assert text == render_card(shown)
         sizes.add(read_record(shown, EVALUATION).get("n"))

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from sentiment_hf import LSTMForSequenceClassification, SentimentError, SentimentPipeline
 from sentiment_hf.checkpoint.tokenizer_file import read_tokenizer
-from sentiment_hf.checkpoint.weights import weights_named
+from sentiment_hf.checkpoint.weights import checksum_of_weights
 from sentiment_hf.data.tokenization import word_tokenizer
 
 
@@ -280,7 +280,7 @@ def test_a_record_of_weights_that_have_no_end_is_not_waited_for(checkpoint):
     (checkpoint / WEIGHTS).unlink()
     os.mkfifo(checkpoint / WEIGHTS)
     with little_memory_and_time():
-        assert weights_named(checkpoint) is None
+        assert checksum_of_weights(checkpoint) is None
 
 
 def test_a_large_header_is_not_read(checkpoint):
@@ -288,4 +288,4 @@ def test_a_large_header_is_not_read(checkpoint):
     save_file(load_file(checkpoint / WEIGHTS), checkpoint / WEIGHTS, metadata)
     with pytest.raises(SentimentError, match=f"{WEIGHTS}.*header"):
         SentimentPipeline.from_pretrained(checkpoint)
-    assert weights_named(checkpoint) is None
+    assert checksum_of_weights(checkpoint) is None

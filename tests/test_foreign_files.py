@@ -8,7 +8,7 @@ import pytest
 from replaced_folders import NEW, OLD, content, fill, own, replaced_folder
 
 from sentiment_hf import SentimentError, train
-from sentiment_hf.checkpoint.staging import locked, recover_folder, whole_folder
+from sentiment_hf.checkpoint.staging import current_folder, locked, recover_folder
 from sentiment_hf.export.transformers_folder import export_transformers
 
 
@@ -26,14 +26,14 @@ def test_a_hidden_folder_that_came_with_a_strangers_checkpoint_is_not_believed(t
     target = tmp_path / "model"
     fill(target, OLD)
     staging = left_after_the_mark(target, NEW)
-    assert whole_folder(target) == staging / "files"
+    assert current_folder(target) == staging / "files"
     if how == "copied":
         shutil.copytree(target, tmp_path / "copy", symlinks=True)
         target = tmp_path / "copy"
     else:
         staging.rename(target / ".sentiment-hf-notes")
     before = content(target)
-    assert whole_folder(target) == target
+    assert current_folder(target) == target
     with locked(target):
         recover_folder(target, own)
     assert content(target) == before
@@ -67,7 +67,7 @@ def test_a_hidden_folder_that_is_a_link_is_not_followed(tmp_path):
     staging = left_after_the_mark(target, NEW)
     (staging / "files").rename(tmp_path / "elsewhere")
     (staging / "files").symlink_to(tmp_path / "elsewhere")
-    assert whole_folder(target) == target
+    assert current_folder(target) == target
     with locked(target):
         recover_folder(target, own)
     assert content(target) == OLD

@@ -14,11 +14,11 @@ from replaced_folders import NEW, OLD, content, fill, own, replaced_folder
 from sentiment_hf import SentimentError
 from sentiment_hf.checkpoint.files import write_json
 from sentiment_hf.checkpoint.staging import (
+    current_folder,
     locked,
     new_folder,
     recover_folder,
     staged_folder,
-    whole_folder,
 )
 from sentiment_hf.export.folder import free_folder
 
@@ -66,7 +66,7 @@ def test_killed_at_any_moment_one_whole_folder_is_found_again(tmp_path, kind):
         finished = run_killed_at(step, REPLACE, target)
         left = all_names(target)
         read = {
-            name: text for name, text in content(whole_folder(target)).items() if name[0] != "."
+            name: text for name, text in content(current_folder(target)).items() if name[0] != "."
         }
         assert all_names(target) == left, "who reads moves nothing"
         assert read in (before, NEW)
@@ -111,7 +111,7 @@ def test_the_new_folder_takes_the_place_of_the_old_one_only_at_the_end(tmp_path)
     target = tmp_path / "deep" / "below" / "model"
     with replaced_folder(target) as new:
         fill(new, OLD)
-        assert content(whole_folder(target)) == content(target)
+        assert content(current_folder(target)) == content(target)
         assert not list(own(target))
     with replaced_folder(target) as new:
         assert content(new) == {}
@@ -163,7 +163,7 @@ def test_what_a_person_has_put_there_is_not_ours_by_its_name(tmp_path, name):
     fill(target, OLD)
     fill(tmp_path / name, {"complete": "", "files/a": "theirs"})
     before = content(tmp_path)
-    assert whole_folder(target) == target
+    assert current_folder(target) == target
     with locked(target):
         recover_folder(target, own)
     assert content(tmp_path) == before
@@ -174,7 +174,7 @@ def test_what_a_person_has_put_there_is_not_ours_by_its_name(tmp_path, name):
 
 def test_a_folder_that_a_person_has_deleted_does_not_come_back(tmp_path):
     fill(tmp_path / ".model.old", OLD)
-    assert not whole_folder(tmp_path / "model").exists()
+    assert not current_folder(tmp_path / "model").exists()
     with replaced_folder(tmp_path / "model") as new:
         fill(new, {"x": "new"})
     assert content(tmp_path / "model") == {"x": "new"}

@@ -18,7 +18,7 @@ from sentiment_hf.checkpoint.folder import (
     REQUIRED_FILES,
     is_checkpoint,
 )
-from sentiment_hf.checkpoint.staging import whole_folder
+from sentiment_hf.checkpoint.staging import current_folder
 from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_errors
 from sentiment_hf.version import __version__
 
@@ -66,7 +66,7 @@ def find_checkpoint(
     check_path("model", model)
     if cache_dir is not None:
         check_path("cache_dir", cache_dir)
-    folder = whole_folder(Path(model))
+    folder = current_folder(Path(model))
     if is_checkpoint(folder):
         return folder
     if os.path.isfile(model):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
-from sentiment_hf.errors import SentimentError
+from sentiment_hf.errors import SentimentError, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +35,7 @@ def read_bytes(path: Path, largest: int = LARGEST_JSON_BYTES) -> bytes:
     except FileNotFoundError as error:
         raise SentimentError(f"{path.parent} has no {path.name}.") from error
     except (OSError, ValueError) as error:
-        raise SentimentError(f"{path} could not be read: {str(error)[:120]}") from error
+        raise SentimentError(f"{path} could not be read: {first_line(error)}") from error
     if len(content) > largest:
         raise SentimentError(f"{path} is larger than any file of its kind; it was not read.")
     return content
@@ -47,8 +47,7 @@ def read_json(path: Path, largest: int = LARGEST_JSON_BYTES) -> dict[str, Any]:
     try:
         values = json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        reason = str(error).split("\n")[0][:120]
-        raise SentimentError(f"{path} could not be read as JSON: {reason}") from error
+        raise SentimentError(f"{path} could not be read as JSON: {first_line(error)}") from error
     if not isinstance(values, dict):
         raise SentimentError(f"{path} holds {type(values).__name__}, not a JSON object.")
     return values
@@ -132,7 +131,7 @@ def _sort_metadata(path: Path) -> None:
             file.write(sorted_header.ljust(size))
 
 
-def made_folder(path: str | Path) -> Path:
+def ensure_folder(path: str | Path) -> Path:
     """The folder, which is made if there is none; refuses a file in its place."""
     folder = Path(path)
     try:

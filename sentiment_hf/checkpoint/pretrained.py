@@ -20,8 +20,8 @@ from sentiment_hf.checkpoint.records import drop_other_records
 from sentiment_hf.checkpoint.upload import PushToHubMixin
 from sentiment_hf.checkpoint.weights import (
     files_checksums,
+    header_checksums,
     read_weights,
-    weights_header,
     write_network,
 )
 from sentiment_hf.errors import SentimentError
@@ -93,7 +93,7 @@ def read_network(folder: Path, config: LSTMConfig) -> LSTMForSequenceClassificat
         network = LSTMForSequenceClassification(config)
     tensors = {name: torch.from_numpy(values) for name, values in weights.items()}
     network.load_state_dict(tensors, assign=True)
-    network._tokenizer_checksum = weights_header(folder).get(TOKENIZER_FILE)
+    network._tokenizer_checksum = header_checksums(folder).get(TOKENIZER_FILE)
     return network.eval()
 
 

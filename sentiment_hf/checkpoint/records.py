@@ -7,7 +7,7 @@ from typing import Any
 
 from sentiment_hf.checkpoint.files import LARGEST_CONFIG_BYTES, read_json, write_json
 from sentiment_hf.checkpoint.folder import CONFIG_FILE, FIGURES_FOLDER, RECORD_FILES, is_own_file
-from sentiment_hf.checkpoint.weights import weights_header, weights_named
+from sentiment_hf.checkpoint.weights import checksum_of_weights, header_checksums
 from sentiment_hf.errors import SentimentError
 
 MEASURED_KEY = "weights"
@@ -28,8 +28,8 @@ def read_record(folder: Path, name: str) -> dict[str, Any]:
         return {}
     values = read_json(folder / name, LARGEST_CONFIG_BYTES)
     if MEASURED_KEY not in values:
-        return {} if CONFIG_FILE in weights_header(folder) else values
-    weights = weights_named(folder)
+        return {} if CONFIG_FILE in header_checksums(folder) else values
+    weights = checksum_of_weights(folder)
     return values if weights is not None and values[MEASURED_KEY] == weights else {}
 
 

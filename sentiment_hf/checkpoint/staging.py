@@ -3,7 +3,7 @@
 A folder is written in its own place, so that a mounted volume serves as well. The new files are
 filled into a hidden folder inside it; a mark makes them count; then each takes its place. Cut off
 before the mark, nothing has changed; after it, readers take the hidden folder for the whole one
-(`whole_folder`) and the next writer ends the work (`recover_folder`).
+(`current_folder`) and the next writer ends the work (`recover_folder`).
 """
 
 import os
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sentiment_hf.checkpoint.files import made_folder, sync
+from sentiment_hf.checkpoint.files import ensure_folder, sync
 from sentiment_hf.errors import SentimentError
 
 LOCK_FILE = ".sentiment-hf.lock"
@@ -37,7 +37,7 @@ def locked(folder: Path, name: str = LOCK_FILE) -> Iterator[None]:
         name: of the file that is locked; with different ones, several write beside each other.
     """
     was_there = folder.is_dir()
-    made_folder(folder)
+    ensure_folder(folder)
     path = folder.resolve() / name
     descriptor = _lock(path)
     try:
@@ -138,7 +138,7 @@ def name_of(folder: Path) -> str:
     return folder.parent.parent.name if is_staged else folder.name
 
 
-def whole_folder(folder: Path) -> Path:
+def current_folder(folder: Path) -> Path:
     """The folder, or the hidden one inside it whose files had not yet all taken their places."""
     with suppress(OSError, ValueError):  # No name that a folder could have.
         for staging in _stagings(folder):

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from sentiment_hf.checkpoint.files import read_json, write_json, write_text
 from sentiment_hf.checkpoint.folder import TOKENIZER_CONFIG_FILE, TOKENIZER_FILE
 from sentiment_hf.data.tokenization import PAD_TOKEN, UNK_TOKEN, tokenizer_config, word_tokenizer
-from sentiment_hf.errors import SentimentError
+from sentiment_hf.errors import SentimentError, first_line
 from sentiment_hf.model.config import LSTMConfig
 
 
@@ -29,7 +29,7 @@ def read_tokenizer(folder: Path, config: LSTMConfig) -> Tokenizer:
     try:
         return word_tokenizer(content["model"]["vocab"])
     except Exception as error:  # Such as a word that is half a character.
-        raise SentimentError(f"{path} could not be read: {str(error)[:120]}") from error
+        raise SentimentError(f"{path} could not be read: {first_line(error)}") from error
 
 
 def _tokenizer_problem(content: dict[str, Any], config: LSTMConfig) -> str | None:

@@ -29,7 +29,7 @@ from sentiment_hf.checkpoint.folder import (
     read_config,
 )
 from sentiment_hf.checkpoint.records import read_record
-from sentiment_hf.checkpoint.staging import whole_folder
+from sentiment_hf.checkpoint.staging import current_folder
 from sentiment_hf.checkpoint.tokenizer_file import read_tokenizer
 from sentiment_hf.checkpoint.weights import read_weights
 from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_errors, without_password
@@ -77,7 +77,7 @@ def push_folder(
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
-    folder = whole_folder(Path(folder))
+    folder = current_folder(Path(folder))
     kind, names = ("space", PAGE_FILES) if space else ("model", PUBLISHED_FILES)
     versions = _versions(folder, names)
     if space:

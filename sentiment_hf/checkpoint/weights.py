@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from sentiment_hf.checkpoint.files import LARGEST_CONFIG_BYTES, read_json, write_json, write_tensors
 from sentiment_hf.checkpoint.folder import CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE, read_config
-from sentiment_hf.errors import SentimentError
+from sentiment_hf.errors import SentimentError, first_line
 from sentiment_hf.model.config import LSTMConfig
 from sentiment_hf.version import __version__
 
@@ -127,9 +127,9 @@ def read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, 
     except FileNotFoundError as error:
         raise SentimentError(f"{path.parent} has no {path.name}.") from error
     except (SafetensorError, OSError) as error:
-        raise SentimentError(f"{path} is damaged: {str(error)[:120]}") from error
+        raise SentimentError(f"{path} is damaged: {first_line(error)}") from error
     except (TypeError, AttributeError) as error:  # A kind of number that numpy does not know.
-        raise SentimentError(f"{path} holds no weights: {str(error)[:120]}.") from error
+        raise SentimentError(f"{path} holds no weights: {first_line(error)}.") from error
     if checksums.pop(WEIGHTS_FILE, None) not in (None, weights_checksum(tensors)):
         raise SentimentError(f"{path} is damaged: its weights differ from their checksum.")
     check_files(path.parent, path.name, checksums)
@@ -202,7 +202,7 @@ def _content_checksum(path: Path, without: tuple[str, ...] = ()) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def weights_named(folder: Path) -> str | None:
+def checksum_of_weights(folder: Path) -> str | None:
     """The checksum by which records name the weights in a folder; None where it has none.
 
     It is taken of the weights themselves where the file does not say it, as others write it.
@@ -216,7 +216,7 @@ def weights_named(folder: Path) -> str | None:
         return None
 
 
-def weights_header(folder: Path) -> dict[str, Any]:
+def header_checksums(folder: Path) -> dict[str, Any]:
     try:
         with _opened(folder / WEIGHTS_FILE) as file:
             return _checksums(file.metadata())

@@ -2,7 +2,7 @@
 
 import torch
 
-from sentiment_hf.errors import SentimentError
+from sentiment_hf.errors import SentimentError, first_line
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -19,7 +19,7 @@ def pick_device(name: str | None = None) -> torch.device:
             raise RuntimeError("it holds no numbers")
         torch.empty(0, device=device)
     except Exception as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise SentimentError(f"The device {name!r} cannot be used here: {reason}") from error
     return device
 

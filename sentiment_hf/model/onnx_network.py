@@ -4,7 +4,7 @@ import numpy as np
 
 from sentiment_hf.arguments import check_whole
 from sentiment_hf.data.batching import EncodedRows, pad_rows, texts_of_like_length
-from sentiment_hf.errors import SentimentError, needs_extra
+from sentiment_hf.errors import SentimentError, first_line, needs_extra
 from sentiment_hf.model.config import LSTMConfig
 from sentiment_hf.model.workers import WORDS_PER_BATCH, Batch, answer_batches, threads_at_once
 
@@ -36,7 +36,7 @@ class OnnxNetwork:
                 graph, options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # Each failure has a class of its own, in a private module.
-            raise SentimentError(f"The ONNX graph cannot be run: {str(error)[:120]}.") from error
+            raise SentimentError(f"The ONNX graph cannot be run: {first_line(error)}.") from error
         inputs = sorted(value.name for value in self._session.get_inputs())
         outputs = [(value.name, value.shape[-1:]) for value in self._session.get_outputs()]
         if inputs != INPUTS or outputs != [("logits", [config.num_labels])]:

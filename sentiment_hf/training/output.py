@@ -21,10 +21,10 @@ from sentiment_hf.checkpoint.folder import (
 from sentiment_hf.checkpoint.records import read_record
 from sentiment_hf.checkpoint.staging import (
     check_places,
+    current_folder,
     locked,
     recover_folder,
     staged_folder,
-    whole_folder,
 )
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.training.state import STATE_FILES, STATE_FOLDER, StateFolder
@@ -60,7 +60,7 @@ class OutputFolder:
         """Whether there is nothing left to do; touches nothing but what a kill has left."""
         found = self._content()
         if found == "training":
-            if whole_folder(self.path) != self.path:
+            if current_folder(self.path) != self.path:
                 with locked(self.path):
                     recover_folder(self.path, published)
             logger.warning("The training in %s is already finished.", self.path)
@@ -72,7 +72,7 @@ class OutputFolder:
     def _content(self) -> str:
         """What the folder holds: a `state`, a finished `training` (to resume), or `nothing`."""
         self._check_no_foreign_files()
-        whole = whole_folder(self.path)
+        whole = current_folder(self.path)
         occupied = (whole / CONFIG_FILE).exists()
         if occupied:
             read_config(whole)

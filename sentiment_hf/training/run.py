@@ -23,7 +23,7 @@ from sentiment_hf.checkpoint.folder import TRAINING_FILE, read_config
 from sentiment_hf.checkpoint.pretrained import LSTMForSequenceClassification
 from sentiment_hf.checkpoint.records import write_record
 from sentiment_hf.checkpoint.tokenizer_file import read_tokenizer
-from sentiment_hf.checkpoint.weights import is_encoder, read_encoder, weights_named
+from sentiment_hf.checkpoint.weights import checksum_of_weights, is_encoder, read_encoder
 from sentiment_hf.data.batching import EncodedRows, TrainingBatches
 from sentiment_hf.data.tokenization import train_tokenizer
 from sentiment_hf.errors import SentimentError
@@ -179,7 +179,7 @@ class TrainingRun:
 
         def fill_with_record(folder: Path) -> None:
             fill(folder)
-            write_record(folder, TRAINING_FILE, values, weights_named(folder))
+            write_record(folder, TRAINING_FILE, values, checksum_of_weights(folder))
             if not is_encoder(folder):
                 draw_training_curve(folder, self.outcome["history"])
                 write_card(folder)
