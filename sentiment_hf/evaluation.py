@@ -17,12 +17,12 @@ from sentiment_hf.checkpoint.folder import (
     EVALUATION_FILE,
     REFERENCE_FOLDER,
     REQUIRED_FILES,
-    checkpoint_names,
+    check_replaceable,
     is_checkpoint,
     saved_checkpoint,
 )
 from sentiment_hf.checkpoint.records import read_record, write_record
-from sentiment_hf.checkpoint.staging import check_places, current_folder, locked
+from sentiment_hf.checkpoint.staging import current_folder, locked
 from sentiment_hf.checkpoint.weights import checksum_of_weights
 from sentiment_hf.data.label_map import match_labels
 from sentiment_hf.data.loading import (
@@ -105,7 +105,7 @@ def evaluate(
                 " files: copy it first."
             )
         with locked(folder):  # What cannot be written is refused before anything is measured.
-            check_places(folder, checkpoint_names(folder))
+            check_replaceable(folder)
     weights = checksum_of_weights(whole)
     pipe = SentimentPipeline.from_pretrained(model, device=device, dtype=dtype, backend=backend)
     split = split or _split_to_measure(dataset, config, revision)

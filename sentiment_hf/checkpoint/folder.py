@@ -8,7 +8,13 @@ from pathlib import Path
 
 from sentiment_hf.arguments import check_path
 from sentiment_hf.checkpoint.files import LARGEST_CONFIG_BYTES, read_json
-from sentiment_hf.checkpoint.staging import VOLUME_FOLDER, is_leftover, locked, staged_folder
+from sentiment_hf.checkpoint.staging import (
+    VOLUME_FOLDER,
+    check_places,
+    is_leftover,
+    locked,
+    staged_folder,
+)
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.model.config import LSTMConfig
 
@@ -100,11 +106,9 @@ def published(folder: Path, names: Iterable[str] = PUBLISHED_FILES) -> list[Path
     return [path for path in own if is_own_file(path)]
 
 
-def checkpoint_names(folder: Path) -> list[Path]:
-    """The files that a writer may put into a folder, or replace there."""
-    return [Path(name) for name in PUBLISHED_FILES] + [
-        path.relative_to(folder) for path in published(folder)
-    ]
+def check_replaceable(folder: Path) -> None:
+    """Refuses a folder in which no checkpoint could be written."""
+    check_places(folder, map(Path, PUBLISHED_FILES), published)
 
 
 def read_config(folder: Path) -> LSTMConfig:

@@ -153,7 +153,7 @@ def recover_folder(folder: Path, own_files: OwnFiles) -> None:
         if _is_complete(staging):
             staged = staging / STAGED
             names = {path.relative_to(staged) for path in own_files(staged)}
-            _check_places(folder, names, own_files)
+            check_places(folder, names, own_files)
             _put_in_place(folder, staging, names, own_files)
         _discard(staging)
 
@@ -182,7 +182,7 @@ def staged_folder(folder: Path, own_files: OwnFiles, *, keep: bool = False) -> I
             _link(path, copy)
         yield staged
         names = {path.relative_to(staged) for path in staged.rglob("*") if path.is_file()}
-        _check_places(folder, names, own_files)
+        check_places(folder, names, own_files)
         for path in [*staged.rglob("*"), staged, staging, folder]:
             sync(path)
         (staging / COMPLETE_MARK).touch()
@@ -194,14 +194,11 @@ def staged_folder(folder: Path, own_files: OwnFiles, *, keep: bool = False) -> I
     _discard(staging)
 
 
-def _check_places(folder: Path, names: set[Path], own_files: OwnFiles) -> None:
-    check_places(folder, names | {path.relative_to(folder) for path in own_files(folder)})
-
-
-def check_places(folder: Path, names: Iterable[Path]) -> None:
-    """Refuses names whose files could not be put into a folder, or replaced there."""
+def check_places(folder: Path, names: Iterable[Path], own_files: OwnFiles) -> None:
+    """Refuses a folder in which files of these names, or its own, could not be replaced."""
     user = os.geteuid() if sys.platform != "win32" else 0
-    for name in names:
+    own = (path.relative_to(folder) for path in own_files(folder))
+    for name in sorted({*names, *own}):
         place = folder / name
         for parent in [folder / part for part in name.parents if part.name]:
             if parent.is_symlink() or (parent.exists() and not parent.is_dir()):

@@ -13,14 +13,13 @@ from sentiment_hf.checkpoint.files import plain_path
 from sentiment_hf.checkpoint.folder import (
     CONFIG_FILE,
     TRAINING_FILE,
-    checkpoint_names,
+    check_replaceable,
     foreign_file,
     published,
     read_config,
 )
 from sentiment_hf.checkpoint.records import read_record
 from sentiment_hf.checkpoint.staging import (
-    check_places,
     current_folder,
     locked,
     recover_folder,
@@ -100,7 +99,7 @@ class OutputFolder:
         if accelerator.is_main_process and place == self.path:
             with locked(self.path):
                 recover_folder(self.path, published)
-                check_places(self.path, checkpoint_names(self.path))
+                check_replaceable(self.path)
 
     def begin(self, accelerator: Accelerator) -> None:
         """Keeps other processes out from here on."""
