@@ -32,7 +32,7 @@ from sentiment_hf.data.loading import (
     load_reviews,
     open_dataset,
 )
-from sentiment_hf.data.splits import TEST_SPLIT, labelled_rows
+from sentiment_hf.data.splits import NO_LABEL, TEST_SPLIT, labelled_rows
 from sentiment_hf.data.tokenization import encode_texts, slices_of
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.export.onnx_folder import is_export
@@ -157,10 +157,11 @@ def _labelled(
         there = ", ".join(
             open_dataset(dataset, config=options["config"], revision=options["revision"])
         )
-        raise SentimentError(
-            f"No row of the split {split!r} of {dataset_name(dataset)} has both a text and a label;"
-            f" its splits are: {there}."
-        )
+        where = f"the split {split!r} of {dataset_name(dataset)}"
+        reason = f"No row of {where} has both a text and a label"
+        if len(reviews) and isinstance(kind, ClassLabel) and set(reviews["label"]) == {NO_LABEL}:
+            reason = f"All labels of {where} are {NO_LABEL}, which means that there is none"
+        raise SentimentError(f"{reason}; its splits are: {there}.")
     ids = match_labels(kind.names, names)
     return rows, np.asarray(ids)[np.asarray(rows["label"])]
 

@@ -110,19 +110,20 @@ def load_reviews(
     chosen = open_splits(dataset, splits, config=config, revision=revision)
     assert isinstance(chosen, DatasetDict)
     first_name, first = next(iter(chosen.items()))
-    for name, split in chosen.items():
-        if split.features != first.features:
-            raise SentimentError(
-                f"The splits {first_name!r} and {name!r} of {dataset_name(dataset)} have different"
-                " columns or labels; read them one at a time."
-            )
     text, label = find_columns(first.features, text_column, label_column)
+    tokenized = [IDS_COLUMN] if are_token_ids(first.features.get(IDS_COLUMN)) else []
+    columns = [text, *([label] if label else []), *tokenized]
     for name, split in chosen.items():
+        for column in columns:
+            if split.features.get(column) != first.features[column]:
+                raise SentimentError(
+                    f"The splits {first_name!r} and {name!r} of {dataset_name(dataset)} differ in"
+                    f" the column {column!r} or its labels; make them alike, or read one of them."
+                )
         if max_samples is not None and max_samples < len(split):
             rows = np.random.default_rng(seed).choice(len(split), max_samples, replace=False)
             chosen[name] = split.select(np.sort(rows))
-    tokenized = [IDS_COLUMN] if are_token_ids(first.features.get(IDS_COLUMN)) else []
-    chosen = chosen.select_columns([text, *([label] if label else []), *tokenized])
+    chosen = chosen.select_columns(columns)
     renamed = {old: new for old, new in ((text, "text"), (label, "label")) if old and old != new}
     chosen = with_plain_strings(chosen.rename_columns(renamed) if renamed else chosen)
     return chosen if label is None else number_labels(chosen, label, label_map)

@@ -27,7 +27,7 @@ from sentiment_hf.data.splits import (
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.model.config import MOST_LABELS, label_fault
 from sentiment_hf.training.summary import summarize
-from sentiment_hf.training.texts import unlabelled_texts
+from sentiment_hf.training.texts import open_texts, texts_of_test_splits, unlabelled_texts
 
 SOFT_LABEL_NAMES = ["neg", "pos"]
 # A data set among several has at least that share of the largest one's rows in an epoch ...
@@ -62,11 +62,14 @@ class TrainingRows:
         labelled: the rows of each data set; class ids mean the same in all of them.
         label_names: what the class ids are called, in their order.
         unlabelled: rows with `text` alone; None where none were asked for.
+        excluded: texts that may not be learnt: those of the validation rows and, where a teacher
+            labels texts, of the test splits.
     """
 
     labelled: list[LabelledRows]
     label_names: list[str]
     unlabelled: Dataset | None = None
+    excluded: frozenset[str] = frozenset()
 
     def record(self, reading: Mapping[str, Any]) -> dict[str, Any]:
         """What `training.json` says of the data, and of the options that they were read with."""
@@ -98,10 +101,11 @@ class TrainingRows:
         for rows in self.labelled:
             about = rows.summary
             logger.info(
-                "Learning %s from %d rows of %s (column %r for texts, %r for labels); %d rows are"
+                "Learning %s from %d rows of %s (column %r for texts, %r for labels)%s; %d rows are"
                 " held out.",
                 ", ".join(f"{name!r} ({count})" for name, count in about["classes"].items()),
                 len(rows.train), rows.name, about["columns"]["text"], about["columns"]["label"],
+                f", {rows.repeats} times an epoch" if rows.repeats > 1 else "",
                 len(rows.validation),
             )  # fmt: skip
             if left_out := [f"{count} {why}" for why, count in about["left_out"].items()]:
@@ -121,15 +125,19 @@ def read_training_rows(
     unlabelled_splits: Sequence[str],
     seed: int,
     reading: Mapping[str, Any],
+    *,
+    is_taught: bool = False,
 ) -> TrainingRows:
     """Opens the split `train` of each data set, and its validation rows.
 
     Those are its own validation split where it has one with labels, and otherwise carved out of
-    `train`. Of several data sets the smaller ones are repeated, so that the largest does not drown
-    them: each has at least a quarter of its rows in an epoch, unless it is over 32 times smaller.
+    `train`; their texts are left out of all training rows. Of several data sets the smaller ones
+    are repeated, so that the largest does not drown them: each has at least a quarter of its rows
+    in an epoch, unless it is over 32 times smaller.
 
     Args:
         reading: the options of `load_reviews`; they hold for each data set.
+        is_taught: whether a teacher labels texts; those of the test splits are then left out.
 
     Raises:
         SentimentError: there are no such splits, too few rows or labels, two data sets whose
@@ -149,16 +157,22 @@ def read_training_rows(
         _check_labels(one, label_map, is_sample=bool(options.get("max_samples")))
     _rename_labels(opened, label_map)
     names = _common_names(opened)
-    labelled = [_with_validation(one, names, seed) for one in opened]
+    parts = [_split(one, names, seed) for one in opened]
+    held_out = {text for _, validation in parts for text in validation["text"]}
+    labelled = [
+        _labelled_rows(one, *part, held_out, names) for one, part in zip(opened, parts, strict=True)
+    ]
     largest = max(len(rows.train) for rows in labelled)
     for number, rows in enumerate(labelled):
         wanted = round(LEAST_SHARE * largest / len(rows.train))
         labelled[number] = replace(rows, repeats=min(MOST_REPEATS, max(1, wanted)))
     unlabelled = None
-    if unlabelled_splits:
-        held_out = {text for rows in labelled for text in rows.validation["text"]}
-        unlabelled = unlabelled_texts(sources, unlabelled_splits, held_out, options)
-    return TrainingRows(labelled, names, unlabelled)
+    if unlabelled_splits or is_taught:
+        texts = [open_texts(source, options) for source in sources]
+        held_out |= texts_of_test_splits(texts)
+        if unlabelled_splits:
+            unlabelled = unlabelled_texts(texts, unlabelled_splits, held_out)
+    return TrainingRows(labelled, names, unlabelled, frozenset(held_out))
 
 
 def _refuse_the_same_twice(sources: Sequence[DatasetSource]) -> None:
@@ -275,19 +289,29 @@ def _common_names(opened: list[_Opened]) -> list[str]:
     return first
 
 
-def _with_validation(one: _Opened, names: list[str], seed: int) -> LabelledRows:
+def _split(one: _Opened, names: list[str], seed: int) -> tuple[Dataset, Dataset]:
+    """The training rows and the validation rows, of which some texts may still stand in both."""
     train = _numbered_as(labelled_rows(one.splits[TRAIN_SPLIT]), names)
     if not len(train):
         raise SentimentError(f"No row of the data set {one.name} has both a text and a label.")
     _check_classes(one.name, train, names)
-    others = {"of a label that the map drops": one.dropped}
     own = next((split for split in VALIDATION_SPLITS if split in one.splits), None)
     if own is not None and any(map(is_labelled, one.splits[own]["label"])):
-        validation = _numbered_as(labelled_rows(one.splits[own]), names)
-        labelled, train = train, _without_texts(train, set(validation["text"]), own)
-        others[f"whose text also stands in the split {own!r}"] = len(labelled) - len(train)
-    else:
-        train, validation = _carve(train, names, seed)
+        return train, _numbered_as(labelled_rows(one.splits[own]), names)
+    return _carve(train, names, seed)
+
+
+def _labelled_rows(
+    one: _Opened, train: Dataset, validation: Dataset, held_out: set[str], names: list[str]
+) -> LabelledRows:
+    kept = [i for i, text in enumerate(train["text"]) if text not in held_out]
+    if not kept:
+        raise SentimentError(f"Every training text of {one.name} is also a validation text.")
+    others = {
+        "of a label that the map drops": one.dropped,
+        "whose text is also a validation text": len(train) - len(kept),
+    }
+    train = train if len(kept) == len(train) else train.select(kept)
     _check_classes(one.name, train, names)
     summary = summarize(one.splits[TRAIN_SPLIT], train, names, one.columns, others)
     return LabelledRows(one.name, train, validation, summary)
@@ -304,13 +328,6 @@ def _numbered_as(rows: Dataset, names: list[str]) -> Dataset:
     labels = [order[label] for label in rows["label"]]
     rows = rows.remove_columns("label").add_column("label", labels)
     return rows.cast_column("label", ClassLabel(names=names))
-
-
-def _without_texts(train: Dataset, texts: set[str], split: str) -> Dataset:
-    kept = [i for i, text in enumerate(train["text"]) if text not in texts]
-    if not kept:
-        raise SentimentError(f"Every training text also stands in the split {split!r}.")
-    return train if len(kept) == len(train) else train.select(kept)
 
 
 def _carve(rows: Dataset, names: list[str], seed: int) -> tuple[Dataset, Dataset]:

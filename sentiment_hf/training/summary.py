@@ -9,7 +9,7 @@ import numpy as np
 from datasets import ClassLabel, Dataset
 
 from sentiment_hf.data.columns import Columns, label_name
-from sentiment_hf.data.label_map import label_map_argument
+from sentiment_hf.data.label_map import label_map_argument, listed
 from sentiment_hf.data.splits import is_labelled
 
 # More empty texts than this, or as many rows with the same text, are worth a word.
@@ -50,6 +50,11 @@ def summarize(
         "oddities": [
             *_soft(opened, names, columns),
             *_alike(names),
+            *(
+                _never_seen(names, counts)
+                if isinstance(train.features["label"], ClassLabel)
+                else []
+            ),
             *_odd_texts(labelled),
         ],
     }
@@ -72,6 +77,12 @@ def _soft(rows: Dataset, names: Sequence[str], columns: Columns) -> list[str]:
             f" {label_map_argument(same)}."
         )
     return [sentence]
+
+
+def _never_seen(names: Sequence[str], counts: Mapping[int, int]) -> list[str]:
+    """Labels of a validation split, or of a column's type, that no training row has."""
+    missing = [name for number, name in enumerate(names) if not counts[number]]
+    return [f"No training row has the label {listed(missing)}."] if missing else []
 
 
 def _alike(names: Sequence[str]) -> list[str]:

@@ -109,7 +109,7 @@ def rows_with_targets(
     if teachers:
         whole = rows.training_texts
         sentences = DEFAULT_SENTENCES if teaching.sentences is None else teaching.sentences
-        pieces = transfer_set(whole, sentences, seed)
+        pieces = transfer_set(whole, sentences, seed, rows.excluded)
         logger.info(
             "Asking the teacher about %d texts and %d sentences and pieces of them.",
             len(whole), len(pieces),

@@ -26,17 +26,21 @@ logger = logging.getLogger(__name__)
 
 
 def unlabelled_texts(
-    sources: Sequence[DatasetSource],
-    splits: Sequence[str],
-    held_out: set[str],
-    options: Mapping[str, Any],
+    opened: Sequence[DatasetDict], splits: Sequence[str], excluded: set[str]
 ) -> Dataset:
-    """The texts of some splits of all data sets, without those held out or in a test split."""
-    opened = [_open_texts(source, options) for source in sources]
-    return _allowed_texts(_texts_of(opened, splits), held_out, opened, splits)
+    """The texts of some splits of all data sets, without those that may not be trained on."""
+    if TEST_SPLIT in splits:
+        raise SentimentError(
+            f"`unlabelled_split` cannot be {TEST_SPLIT!r}: no test text is trained on."
+        )
+    return _allowed_texts(_texts_of(opened, splits), excluded, splits)
 
 
-def _open_texts(source: DatasetSource, options: Mapping[str, Any]) -> DatasetDict:
+def texts_of_test_splits(opened: Sequence[DatasetDict]) -> set[str]:
+    return {text for one in opened if TEST_SPLIT in one for text in one[TEST_SPLIT]["text"]}
+
+
+def open_texts(source: DatasetSource, options: Mapping[str, Any]) -> DatasetDict:
     """All splits of a data set with the column `text` alone, whatever labels they have."""
     opened: Any = open_dataset(
         source, config=options.get("config"), revision=options.get("revision")
@@ -58,7 +62,8 @@ def pretraining_texts(
         raise SentimentError("There is no split but 'test'; name it with `splits`.")
     texts = _texts_of([reviews], chosen)
     held_out = _held_out_texts(reviews, texts[0], seed)
-    return _allowed_texts(texts, set(held_out["text"]), [reviews], chosen), held_out
+    tests = set() if TEST_SPLIT in chosen else texts_of_test_splits([reviews])
+    return _allowed_texts(texts, tests.union(held_out["text"]), chosen), held_out
 
 
 def _texts_of(opened: Sequence[DatasetDict], splits: Sequence[str]) -> list[Dataset]:
@@ -74,11 +79,7 @@ def _texts_of(opened: Sequence[DatasetDict], splits: Sequence[str]) -> list[Data
     ]
 
 
-def _allowed_texts(
-    parts: list[Dataset], held_out: set[str], opened: Sequence[DatasetDict], splits: Sequence[str]
-) -> Dataset:
-    tests = [one[TEST_SPLIT]["text"] for one in opened if TEST_SPLIT in one]
-    excluded = held_out.union(*(tests if TEST_SPLIT not in splits else []))
+def _allowed_texts(parts: list[Dataset], excluded: set[str], splits: Sequence[str]) -> Dataset:
     texts = concatenate_datasets(parts)
     kept = [i for i, text in enumerate(texts["text"]) if text not in excluded]
     logger.info(

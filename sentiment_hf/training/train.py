@@ -68,7 +68,7 @@ def train(
 
     Everything is chosen on validation rows: the data set's own validation split, or rows carved
     from `train`; where they are fewer than 500, the last epoch is taken. A test split is opened
-    only with `unlabelled_split`, to leave its texts out.
+    only where a teacher labels texts, to leave its texts out.
 
     Args:
         dataset: one data set as in `load_reviews`, or several whose labels have the same names;
@@ -120,7 +120,10 @@ def train(
         "config": config, "revision": revision, "text_column": text_column,
         "label_column": label_column, "label_map": label_map, "max_samples": max_samples,
     }  # fmt: skip
-    rows = read_training_rows(_listed(dataset), teaching.unlabelled_splits, seed, reading)
+    rows = read_training_rows(
+        _listed(dataset), teaching.unlabelled_splits, seed, reading,
+        is_taught=bool(teaching.teachers),
+    )  # fmt: skip
     rows.log()
     texts = rows.training_texts
     if len(texts) < FEW_ROWS and init_from is None and not teaching.teachers:

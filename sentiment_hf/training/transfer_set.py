@@ -5,7 +5,7 @@ stands in the sentences of long ones, and in pieces of these.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 import numpy as np
 from datasets import Dataset
@@ -24,12 +24,15 @@ def sentences_of(text: str) -> list[str]:
     return [part.strip() for part in SENTENCE_END.split(text) if part and part.strip()]
 
 
-def transfer_set(texts: Dataset, count: int, seed: int = 0) -> Dataset:
+def transfer_set(
+    texts: Dataset, count: int, seed: int = 0, excluded: Set[str] = frozenset()
+) -> Dataset:
     """Different sentences, clauses and pairs of neighbouring sentences of some texts.
 
     Args:
         texts: with the column `text`.
         count: at most that many, drawn at random from all that there are.
+        excluded: validation and test texts, of which a training text may hold one.
 
     Returns:
         Rows with `text`, in the order of the texts; none is one of the texts itself.
@@ -38,7 +41,7 @@ def transfer_set(texts: Dataset, count: int, seed: int = 0) -> Dataset:
     pieces = texts.map(
         _pieces_of_batch, batched=True, input_columns=["text"], desc="Splitting into sentences"
     )
-    seen = {hash(text) for text in texts["text"]}
+    seen = {hash(text) for text in (*texts["text"], *excluded)}
     chosen = []
     for number, piece in enumerate(pieces["text"]):
         if hash(piece) not in seen:
