@@ -93,7 +93,7 @@ def test_a_test_split_is_no_unlabelled_split(run, checkpoint, save, tmp_path):
     result = run("train", films, *options)
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1] == (
-        "error: `--unlabelled-split` cannot be 'test': no test text is trained on."
+        "error: --unlabelled-split cannot be 'test': no test text is trained on."
     )
     assert not (tmp_path / "out").exists()
 
@@ -111,8 +111,8 @@ def test_a_label_that_only_validation_rows_have_is_named(run, tmp_path):
     (tmp_path / "own").mkdir()
     rows = {"train": ["cold,neg", "warm,pos"] * 20, "dev": ["cold day,neg", "warm day,positive"]}
     for name, lines in rows.items():
-        lines = ["text,label", *(f"{i} {line}" for i, line in enumerate(lines))]
-        (tmp_path / f"own/{name}.csv").write_text("\n".join(lines))
+        numbered = [f"{i} {line}" for i, line in enumerate(lines)]
+        (tmp_path / f"own/{name}.csv").write_text("\n".join(["text,label", *numbered]))
     result = run("train", tmp_path / "own", "--output", tmp_path / "out", "--epochs", 1)
     assert result.exit_code == 0, result.stderr
     assert "own: No training row has the label 'positive'." in result.stderr

@@ -22,10 +22,7 @@ def test_a_split_whose_labels_are_all_missing_is_refused_with_the_splits_there_a
     DatasetDict(splits).save_to_disk(tmp_path / "own")
     result = run("evaluate", tmp_path / "own", "--model", checkpoint)
     assert result.exit_code == 2
-    assert (
-        "All labels of the split 'test' of own are -1, which means that there is none"
-        in result.stderr
-    )
+    assert "All labels of the split 'test' of own are -1, which means" in result.stderr
     assert "train, test" in result.stderr
 
 

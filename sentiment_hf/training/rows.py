@@ -62,8 +62,7 @@ class TrainingRows:
         labelled: the rows of each data set; class ids mean the same in all of them.
         label_names: what the class ids are called, in their order.
         unlabelled: rows with `text` alone; None where none were asked for.
-        excluded: texts that may not be learnt: those of the validation rows and, where a teacher
-            labels texts, of the test splits.
+        excluded: the validation texts and, where a teacher labels texts, the test texts.
     """
 
     labelled: list[LabelledRows]
@@ -146,8 +145,8 @@ def read_training_rows(
     if not sources:
         raise SentimentError("`dataset` names no data set to learn from.")
     _refuse_the_same_twice(sources)
-    label_map = check_label_map("label_map", reading.get("label_map"))
-    options = {name: value for name, value in reading.items() if name != "label_map"}
+    options = dict(reading)
+    label_map = check_label_map("label_map", options.pop("label_map", None))
     opened = [_open(source, seed, options, label_map) for source in sources]
     _number_equal_names(opened)
     for name in filter(None, label_map.values()):
@@ -230,8 +229,7 @@ def _open(
 def _number_equal_names(opened: list[_Opened]) -> None:
     seen: Counter[str] = Counter()
     for one in opened:
-        name = one.name
-        seen[name] += 1
+        seen[name := one.name] += 1
         if seen[name] > 1:
             one.name = f"{name}-{seen[name]}"
 
@@ -325,8 +323,7 @@ def _numbered_as(rows: Dataset, names: list[str]) -> Dataset:
     order = match_labels(kind.names, names)
     if order == list(range(len(order))):
         return rows
-    labels = [order[label] for label in rows["label"]]
-    rows = rows.remove_columns("label").add_column("label", labels)
+    rows = rows.remove_columns("label").add_column("label", [order[i] for i in rows["label"]])
     return rows.cast_column("label", ClassLabel(names=names))
 
 

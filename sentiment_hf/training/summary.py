@@ -50,11 +50,7 @@ def summarize(
         "oddities": [
             *_soft(opened, names, columns),
             *_alike(names),
-            *(
-                _never_seen(names, counts)
-                if isinstance(train.features["label"], ClassLabel)
-                else []
-            ),
+            *_never_seen(train, names),
             *_odd_texts(labelled),
         ],
     }
@@ -79,9 +75,12 @@ def _soft(rows: Dataset, names: Sequence[str], columns: Columns) -> list[str]:
     return [sentence]
 
 
-def _never_seen(names: Sequence[str], counts: Mapping[int, int]) -> list[str]:
+def _never_seen(train: Dataset, names: Sequence[str]) -> list[str]:
     """Labels of a validation split, or of a column's type, that no training row has."""
-    missing = [name for number, name in enumerate(names) if not counts[number]]
+    if not isinstance(train.features["label"], ClassLabel):
+        return []
+    found = set(train["label"])
+    missing = [name for number, name in enumerate(names) if number not in found]
     return [f"No training row has the label {listed(missing)}."] if missing else []
 
 
