@@ -3,6 +3,7 @@
 import logging
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -23,6 +24,10 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 for _name in ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
     os.environ.pop(_name, None)
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+# A job in the background ignores these, and so would the processes that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for _signal in (signal.SIGTERM, signal.SIGHUP) if hasattr(signal, "SIGHUP") else ():
+    signal.signal(_signal, signal.SIG_DFL)
 
 import numpy as np
 import pytest
