@@ -5,24 +5,26 @@ it is self-training with soft labels. A teacher is a checkpoint of this package 
 of `transformers`.
 """
 
+import hashlib
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import datasets
 import numpy as np
 from datasets import Dataset
-from datasets.fingerprint import Hasher
 from tokenizers import Tokenizer
 
 from sentiment_hf.arguments import check_whole
 from sentiment_hf.checkpoint.download import find_checkpoint, model_name
-from sentiment_hf.checkpoint.files import read_json
+from sentiment_hf.checkpoint.files import read_json, replaced_file
 from sentiment_hf.checkpoint.folder import CONFIG_FILE
 from sentiment_hf.data.batching import EncodedRows, target_probabilities
 from sentiment_hf.data.label_map import label_map_argument, match_labels, rename_labels
-from sentiment_hf.errors import SentimentError
+from sentiment_hf.errors import SentimentError, cache_error
 from sentiment_hf.model.config import MODEL_TYPE
 from sentiment_hf.pipeline import SentimentPipeline
 from sentiment_hf.training.rows import TrainingRows
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 Teacher: TypeAlias = "SentimentPipeline | TransformersTeacher"
 # The teacher's part in the target of a row that has a label of its own.
 TEACHER_SHARE = 0.5
-TEXTS_AT_ONCE = 4096
+TEXTS_AT_ONCE = 2048
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +108,7 @@ def rows_with_targets(
     ]
     teachers = [load_teacher(model, device=device, dtype=dtype) for model in teaching.teachers]
     orders = [_order_of_labels(teacher, names, teaching.label_map) for teacher in teachers]
+    checksums = [teacher.checksum() for teacher in teachers]
     if teachers:
         whole = rows.training_texts
         sentences = DEFAULT_SENTENCES if teaching.sentences is None else teaching.sentences
@@ -119,10 +122,9 @@ def rows_with_targets(
     for texts, own, _ in parts:
         targets = own
         if teachers:
-            asked = texts.select_columns(["text"])
             answers = [
-                _answers(teacher, asked)[:, order]
-                for teacher, order in zip(teachers, orders, strict=True)
+                kept_answers(teacher, checksum, texts)[:, order]
+                for teacher, checksum, order in zip(teachers, checksums, orders, strict=True)
             ]
             targets = np.mean(answers, axis=0)
             targets = targets[:, 1] if len(names) == 2 else targets
@@ -149,21 +151,42 @@ def _order_of_labels(
     return match_labels(names, theirs, whose=whose, known=known, parameter=pairs)
 
 
-def _answers(teacher: Teacher, texts: Dataset) -> np.ndarray:
-    """One row of probabilities per text, `(rows, num_labels)`."""
-    # Kept in the cache of `datasets`: a training that resumes does not ask again.
-    answered = texts.map(
-        _answer,
-        batched=True,
-        batch_size=TEXTS_AT_ONCE,
-        input_columns=["text"],
-        remove_columns=["text"],
-        fn_kwargs={"teacher": teacher},
-        new_fingerprint=Hasher.hash((texts._fingerprint, teacher.checksum())),
-        desc="Asking the teacher",
-    )
-    return np.asarray(answered.with_format("numpy")["probabilities"], dtype=np.float32)
+def kept_answers(teacher: Teacher, checksum: str, texts: Dataset) -> np.ndarray:
+    """One row of probabilities per text, `(rows, num_labels)`.
+
+    They are kept beside the cache of `datasets`, a file for some thousand texts, so that a training
+    that resumes asks only about the rest, and another one of the same texts about none.
+    """
+    folder = Path(datasets.config.HF_DATASETS_CACHE) / "teacher_answers"
+    answers = [np.empty((0, len(teacher.label_names)), dtype=np.float32)]
+    with datasets.utils.tqdm(total=len(texts), desc="Asking the teacher", unit="text") as progress:
+        for piece in texts.select_columns(["text"]).iter(TEXTS_AT_ONCE):
+            content = json.dumps([checksum, piece["text"]]).encode()
+            path = folder / f"{hashlib.sha256(content).hexdigest()}.npy"
+            shape = len(piece["text"]), len(teacher.label_names)
+            kept = _read_answers(path, shape)
+            if kept is None:
+                kept = np.asarray(teacher.probabilities(piece["text"]), dtype=np.float32)
+                _write_answers(path, kept)
+            answers.append(kept)
+            progress.update(len(kept))
+    return np.concatenate(answers)
 
 
-def _answer(texts: list[str], teacher: Teacher) -> dict[str, np.ndarray]:
-    return {"probabilities": np.asarray(teacher.probabilities(texts))}
+def _read_answers(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
+    try:
+        answers = np.load(path)
+    except (OSError, ValueError, EOFError):  # There is none, or it is damaged.
+        return None
+    return answers if answers.shape == shape and answers.dtype == np.float32 else None
+
+
+def _write_answers(path: Path, answers: np.ndarray) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replaced_file(path) as new, open(new, "wb") as file:
+            np.save(file, answers)
+    except OSError as error:
+        if unwritable := cache_error(error):
+            raise unwritable from error
+        raise
