@@ -70,7 +70,7 @@ def main() -> None:
 )  # fmt: skip
 @click.option(
     "--teacher-label-map", metavar=shared.LABEL_MAP, type=shared.label_map,
-    help="The teacher's labels = those of the data.",
+    help="The teacher's labels = those of the data; 'A=' drops one.",
 )  # fmt: skip
 @click.option(
     "--unlabelled-split", metavar="A,B", type=shared.names,

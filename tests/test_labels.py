@@ -218,8 +218,8 @@ def test_a_label_with_a_blank_at_its_end_is_mapped_as_the_message_says(run, chec
     path = tmp_path / "own.csv"
     path.write_text("text,label\n" + "good,positive \nbad,neg\n" * 5)
     command = ["evaluate", path, "--model", checkpoint, "--json"]
-    said = re.search(r"--label-map '(.+)',\.\.\.", run(*command).stderr)[1]
-    assert said == r"positive\ =neg"
+    said = re.search(r"--label-map '(.+?)', or", run(*command).stderr)[1]
+    assert said == r"positive\ =pos"
     result = run(*command, "--label-map", said)
     assert sum(map(sum, json.loads(result.stdout)["confusion_matrix"])) == 10
 
@@ -263,6 +263,24 @@ def test_a_label_is_matched_by_its_name_never_by_its_place():
     with pytest.raises(SentimentError, match=r"'bad', 'pos'.*'neg', 'pos'.*label_map") as error:
         match_labels(["bad", "pos"], ["neg", "pos"])
     assert error.value.exit_status == 2
+
+
+@pytest.mark.parametrize(
+    ("names", "known", "pairs"),
+    [
+        (["POSITIVE", "NEGATIVE"], ["neg", "pos"], "POSITIVE=pos,NEGATIVE=neg"),
+        (["POS", "NEG"], ["Negative", "Positive"], "POS=Positive,NEG=Negative"),
+        (["LABEL_0", "LABEL_1"], ["neg", "pos"], "LABEL_0=NAME,LABEL_1=NAME"),
+        (["negative", "neutral", "pos"], ["neg", "pos"], "negative=neg,neutral=NAME"),
+        (["pos strong"], ["pos", "pos s", "neg"], "pos strong=pos s"),
+        (["p"], ["pos", "plus"], "p=NAME"),
+    ],
+)
+def test_a_hint_pairs_forms_of_the_same_word_and_never_guesses(names, known, pairs):
+    with pytest.raises(SentimentError) as error:
+        match_labels(names, known)
+    said = re.search(r"`label_map` (.+?), or drop", str(error.value))[1]
+    assert said.strip("'") == pairs
 
 
 def test_ids_and_strings_and_either_order_of_names_measure_the_same(checkpoint, tmp_path):

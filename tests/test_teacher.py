@@ -1,9 +1,7 @@
 """Soft labels from a teacher: which texts, which targets, and what the student makes of them."""
 
 import json
-from pathlib import Path
 
-import datasets
 import numpy as np
 import pytest
 import torch
@@ -14,7 +12,6 @@ from sentiment_hf import SentimentError, SentimentPipeline, train
 from sentiment_hf.data.batching import EncodedRows
 from sentiment_hf.model.inference import predict_logits
 from sentiment_hf.training import loop
-from sentiment_hf.training import teacher as teacher_module
 from sentiment_hf.training.rows import LabelledRows, TrainingRows, read_training_rows
 from sentiment_hf.training.teacher import TEACHER_SHARE, Teaching, rows_with_targets
 from sentiment_hf.training.transfer_set import sentences_of, transfer_set
@@ -145,6 +142,58 @@ def test_a_teacher_of_other_labels_is_refused_unless_a_map_translates_them(
     assert targets[2] == pytest.approx(expected, abs=1e-6)
 
 
+STARS = {i: f"{i + 1} star{'s' * (i > 0)}" for i in range(5)}
+STARS_AS_OURS = {
+    "1 star": "neg",
+    "2 stars": "NEG",
+    "3 stars": "",
+    "4 stars": "pos",
+    "5 stars": "pos",
+}
+
+
+@pytest.fixture
+def five_stars(make_pipeline, tmp_path):
+    pipe = make_pipeline(id2label=STARS)
+    pipe.save_pretrained(tmp_path / "stars")
+    return pipe
+
+
+def test_labels_that_become_one_are_added_and_a_dropped_one_leaves_the_rest_normalised(
+    teach, five_stars, unlabelled, tmp_path
+):
+    rows = of_one_data_set(split(["good"], [1]), unlabelled=unlabelled)
+    targets = teach(rows, [tmp_path / "stars"], label_map=STARS_AS_OURS).labels
+    answers = five_stars.probabilities(unlabelled["text"][:]).numpy()
+    bad, good = answers[:, :2].sum(axis=1), answers[:, 3:].sum(axis=1)
+    assert targets[1:3] == pytest.approx(good / (bad + good), abs=1e-6)
+
+
+def test_an_answer_of_which_nothing_is_left_says_nothing(
+    teach, five_stars, unlabelled, tmp_path, monkeypatch
+):
+    answers = np.array([[0, 0, 1, 0, 0], [0, 0, 0.8, 0.2, 0]], dtype=np.float32)
+    monkeypatch.setattr(SentimentPipeline, "probabilities", lambda self, texts: answers)
+    rows = of_one_data_set(split(["good", "bad"], [1, 0]))
+    targets = teach(rows, [tmp_path / "stars"], sentences=0, label_map=STARS_AS_OURS).labels
+    assert targets == pytest.approx([(0.5 + 1) / 2, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"3 stars": "mixed"}, r"'neg', 'NEG', 'mixed', 'pos', 'pos'.*the data's 'neg', 'pos'"),
+        ({"4 stars": "", "5 stars": ""}, r"'neg', 'NEG'.*the data's 'neg', 'pos'.*for 'pos'"),
+        (dict.fromkeys(STARS.values(), ""), r"'1 star', .*the data's 'neg', 'pos'"),
+    ],
+)
+def test_every_label_is_dropped_or_ours_and_ours_are_all_there(
+    teach, five_stars, labelled, tmp_path, changes, words
+):
+    with pytest.raises(SentimentError, match=words):
+        teach(of_one_data_set(labelled), [tmp_path / "stars"], label_map=STARS_AS_OURS | changes)
+
+
 @pytest.mark.parametrize("source", ["folder", "memory"])
 def test_the_teacher_is_asked_once_for_the_same_texts(teach, tmp_path, asked, source):
     columns = ["good. bad", "cold. warm", "bad"], [1, 0, 0]
@@ -159,36 +208,8 @@ def test_the_teacher_is_asked_once_for_the_same_texts(teach, tmp_path, asked, so
     assert asked == [3, 3]  # Whole texts, and "good", "cold" and "warm"; "bad" is a whole one.
 
 
-@pytest.fixture
-def pieces_of_two(monkeypatch):
-    monkeypatch.setattr(teacher_module, "TEXTS_AT_ONCE", 2)
-
-
-SEVEN = [f"a good film {i}" for i in range(7)]
-
-
-def test_a_teacher_that_was_cut_off_is_asked_about_the_rest_alone(
-    teach, asked, monkeypatch, pieces_of_two
-):
-    rows = of_one_data_set(split(SEVEN, [1] * 7))
-    answer = SentimentPipeline.probabilities
-    with monkeypatch.context() as patch:
-        patch.setattr(
-            SentimentPipeline,
-            "probabilities",
-            lambda self, texts: answer(self, texts) if len(asked) < 2 else 1 / 0,
-        )
-        with pytest.raises(ZeroDivisionError):
-            teach(rows)
-    assert asked == [2, 2]
-    resumed = teach(rows).labels
-    assert asked == [2, 2, 2, 1]
-    assert teach(rows).labels == pytest.approx(resumed, abs=0)
-    assert sum(asked) == 7
-
-
 def test_another_teacher_is_asked_anew_and_its_checksum_is_taken_once(
-    teach, make_pipeline, tmp_path, asked, monkeypatch, pieces_of_two
+    teach, make_pipeline, tmp_path, asked, monkeypatch
 ):
     make_pipeline(seed=1, id2label=NAMES).save_pretrained(tmp_path / "other")
     taken = []
@@ -196,39 +217,10 @@ def test_another_teacher_is_asked_anew_and_its_checksum_is_taken_once(
     monkeypatch.setattr(
         SentimentPipeline, "checksum", lambda self: taken.append(1) or checksum(self)
     )
-    rows = of_one_data_set(split(SEVEN, [1] * 7))
-    teach(rows, [tmp_path / "teacher", tmp_path / "other"])
-    assert sum(asked) == 14
+    texts = ["a good film. a bad end", "good"], [1, 0]
+    teach(of_one_data_set(split(*texts)), [tmp_path / "teacher", tmp_path / "other"])
+    assert asked == [2, 2, 2, 2]
     assert len(taken) == 2
-
-
-@pytest.mark.parametrize("damage", [lambda content: content[:-5], lambda content: b""])
-def test_answers_that_are_kept_in_half_do_not_count(teach, asked, pieces_of_two, damage):
-    rows = of_one_data_set(split(SEVEN, [1] * 7))
-    first = teach(rows).labels
-    kept = sorted((Path(datasets.config.HF_DATASETS_CACHE) / "teacher_answers").iterdir())
-    assert len(kept) == 4
-    kept[0].write_bytes(damage(kept[0].read_bytes()))
-    again = teach(rows).labels
-    assert again == pytest.approx(first, abs=1e-6)
-    assert 7 < sum(asked) < 10
-
-
-def test_no_answers_are_written_beside_the_users_data(teacher, tmp_path):
-    split(SEVEN, [1] * 7).save_to_disk(tmp_path / "data")
-    before = sorted((tmp_path / "data").iterdir())
-    texts = Dataset.load_from_disk(tmp_path / "data")
-    answers = teacher_module.kept_answers(teacher, teacher.checksum(), texts)
-    assert answers == pytest.approx(teacher.probabilities(SEVEN).numpy(), abs=1e-6)
-    assert sorted((tmp_path / "data").iterdir()) == before
-
-
-def test_a_cache_that_cannot_be_written_is_named(teach, labelled, tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "file" / "cache")
-    with pytest.raises(SentimentError, match=r"cache of data sets.*HF_DATASETS_CACHE") as caught:
-        teach(of_one_data_set(labelled))
-    assert caught.value.exit_status == 1
 
 
 def test_a_training_that_resumes_does_not_ask_again(

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -136,13 +137,38 @@ def test_labels_are_matched_without_regard_to_case_and_order(make_classifier):
 def test_it_teaches_by_the_command(make_classifier, train_with, tmp_path):
     folder = make_classifier(labels=["LABEL_0", "LABEL_1"])
     said = refused(train_with(folder), tmp_path / "out")
-    assert "LABEL_0, LABEL_1" in said
-    assert "--teacher-label-map LABEL_0=neg" in said
+    assert "'LABEL_0', 'LABEL_1'" in said
+    assert "--teacher-label-map LABEL_0=NAME,LABEL_1=NAME" in said
     result = train_with(folder, "--teacher-label-map", "LABEL_0=neg,LABEL_1=pos")
     assert result.exit_code == 0, result.stderr
     record = json.loads((tmp_path / "out/training.json").read_text())
     assert record["arguments"]["teacher"] == "classifier"
     assert record["arguments"]["teacher_label_map"] == {"LABEL_0": "neg", "LABEL_1": "pos"}
+
+
+def test_the_hint_copied_from_a_refusal_never_swaps_labels(make_classifier, train_with, tmp_path):
+    folder = make_classifier(labels=["POSITIVE", "NEGATIVE"])
+    said = refused(train_with(folder), tmp_path / "out")
+    hint = re.search(r"--teacher-label-map (\S+), or drop a label: POSITIVE=\.", said)[1]
+    assert hint == "POSITIVE=pos,NEGATIVE=neg"
+    mistyped = refused(train_with(folder, "--teacher-label-map", "NEGATIVE=pso"), tmp_path / "out")
+    assert "'POSITIVE', 'pso'" in mistyped
+    assert f"--teacher-label-map {hint}" in mistyped
+    result = train_with(folder, "--teacher-label-map", hint)
+    assert result.exit_code == 0, result.stderr
+
+
+def test_labels_that_become_one_and_dropped_ones_are_typed_as_the_page_shows(
+    make_classifier, train_with, tmp_path
+):
+    page = (Path(__file__).parents[1] / "docs/distilling.md").read_text()
+    stars = ["1 star", "2 stars", "3 stars", "4 stars", "5 stars"]
+    typed = re.search(r"--teacher-label-map '(1 star=.+?)'", page)[1]
+    result = train_with(make_classifier(labels=stars), "--teacher-label-map", typed)
+    assert result.exit_code == 0, result.stderr
+    record = json.loads((tmp_path / "out/training.json").read_text())
+    expected = dict(zip(stars, ["neg", "neg", "", "pos", "pos"], strict=True))
+    assert record["arguments"]["teacher_label_map"] == expected
 
 
 def no_tokenizer(folder):

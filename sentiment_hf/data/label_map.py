@@ -72,12 +72,14 @@ def spelled_as(names: Sequence[str], label_map: Mapping[str, str]) -> dict[str, 
     return {own(key): new for key, new in label_map.items()}
 
 
-def rename_labels(names: Sequence[str], label_map: Mapping[str, str]) -> list[str]:
+def rename_labels(
+    names: Sequence[str], label_map: Mapping[str, str], *, whose: str = "the data set's labels"
+) -> list[str]:
     """Applies a label map to names, of which two may become one; it may not name any other."""
     unknown = [name for name in label_map if name not in names]
     if unknown:
         raise SentimentError(
-            f"The label map names {listed(unknown)}, but the data set's labels are {listed(names)}."
+            f"The label map names {listed(unknown)}, but {whose} are {listed(names)}."
         )
     return [label_map.get(name, name) for name in names]
 
@@ -88,33 +90,51 @@ def match_labels(
     *,
     whose: str = "The data set's labels",
     known: str = "the checkpoint's",
-    parameter: str = "label_map",
 ) -> list[int]:
-    """The class id among `known_names` of each of `names`; where none is equal, without regard
-    to case and to how a letter is encoded.
+    """The class id among `known_names` of each of `names`, see `label_id`.
 
     Args:
         whose, known: what the two lists are called in the message.
-        parameter: what names the pairs where the names differ.
 
     Raises:
         SentimentError: a name that is not known; both sides are listed.
     """
-    folded = [_folded(name) for name in known_names]
-    ids = []
-    for name in names:
-        if name in known_names:
-            ids.append(known_names.index(name))
-        elif folded.count(_folded(name)) == 1:
-            ids.append(folded.index(_folded(name)))
-        else:
-            dropped = label_map_argument({name: ""})
-            raise SentimentError(
-                f"{whose} {listed(names)} do not match {known} {listed(known_names)}; name the"
-                f" pairs with `{parameter}` {label_map_argument({name: known_names[0]})},..."
-                + (f", or drop a label's rows: {dropped}." if parameter == "label_map" else "")
-            )
-    return ids
+    ids = [label_id(name, known_names) for name in names]
+    unknown = [name for name, i in zip(names, ids, strict=True) if i is None]
+    if unknown:
+        raise SentimentError(
+            f"{whose} {listed(names)} do not match {known} {listed(known_names)}; name the pairs"
+            f" with `label_map` {suggested_pairs(unknown, known_names)}, or drop a label's rows:"
+            f" {label_map_argument({unknown[0]: ''})}."
+        )
+    return [i for i in ids if i is not None]
+
+
+def label_id(name: str, known_names: Sequence[str]) -> int | None:
+    """The class id of a name; where none is equal, without regard to case and to how a letter is
+    encoded."""
+    if name in known_names:
+        return known_names.index(name)
+    folded = [_folded(known) for known in known_names]
+    return folded.index(_folded(name)) if folded.count(_folded(name)) == 1 else None
+
+
+def suggested_pairs(names: Sequence[str], known_names: Sequence[str], most: int = 5) -> str:
+    """A label map for names that are not known, to be completed by the user.
+
+    A name stands for the known one of which it is a longer or shorter form (`POSITIVE`, `pos`);
+    otherwise for NAME, because whoever copies a wrong guess would train on swapped labels.
+    """
+    pairs = {}
+    for name in names[:most]:
+        alike = {
+            known: min(len(name), len(known))
+            for known in known_names
+            if _folded(name).startswith(_folded(known)) or _folded(known).startswith(_folded(name))
+        }
+        best = [known for known, length in alike.items() if length == max(alike.values())]
+        pairs[name] = best[0] if len(best) == 1 else "NAME"
+    return label_map_argument(pairs) + (",..." if len(names) > most else "")
 
 
 def _folded(name: str) -> str:

@@ -23,7 +23,13 @@ from sentiment_hf.checkpoint.download import find_checkpoint, model_name
 from sentiment_hf.checkpoint.files import read_json, replaced_file
 from sentiment_hf.checkpoint.folder import CONFIG_FILE
 from sentiment_hf.data.batching import EncodedRows, target_probabilities
-from sentiment_hf.data.label_map import label_map_argument, match_labels, rename_labels
+from sentiment_hf.data.label_map import (
+    label_id,
+    label_map_argument,
+    listed,
+    rename_labels,
+    suggested_pairs,
+)
 from sentiment_hf.errors import SentimentError, cache_error
 from sentiment_hf.model.config import MODEL_TYPE
 from sentiment_hf.pipeline import SentimentPipeline
@@ -107,7 +113,7 @@ def rows_with_targets(
         for one in rows.labelled
     ]
     teachers = [load_teacher(model, device=device, dtype=dtype) for model in teaching.teachers]
-    orders = [_order_of_labels(teacher, names, teaching.label_map) for teacher in teachers]
+    matrices = [_label_matrix(teacher, names, teaching.label_map) for teacher in teachers]
     checksums = [teacher.checksum() for teacher in teachers]
     if teachers:
         whole = rows.training_texts
@@ -123,8 +129,8 @@ def rows_with_targets(
         targets = own
         if teachers:
             answers = [
-                kept_answers(teacher, checksum, texts)[:, order]
-                for teacher, checksum, order in zip(teachers, checksums, orders, strict=True)
+                _in_our_labels(kept_answers(teacher, checksum, texts), matrix)
+                for teacher, checksum, matrix in zip(teachers, checksums, matrices, strict=True)
             ]
             targets = np.mean(answers, axis=0)
             targets = targets[:, 1] if len(names) == 2 else targets
@@ -134,21 +140,39 @@ def rows_with_targets(
     return EncodedRows.concatenated(encoded, [repeats for *_, repeats in parts])
 
 
-def _order_of_labels(
+def _label_matrix(
     teacher: Teacher, names: Sequence[str], label_map: Mapping[str, str]
-) -> list[int]:
-    """The teacher's number of each of our labels."""
-    theirs = rename_labels(teacher.label_names, label_map)
-    if any(name.startswith("LABEL_") for name in theirs):
-        example = label_map_argument({theirs[0]: names[0]})
-        raise SentimentError(
-            f"The teacher calls its labels {', '.join(theirs[:5])}: say what they mean with"
-            f" `teacher_label_map` {example},..."
+) -> np.ndarray:
+    """1 where a label of the teacher stands for one of ours, `(teacher's labels, our labels)`."""
+    theirs = teacher.label_names
+    renamed = rename_labels(theirs, label_map, whose="the teacher's labels")
+    ids = [label_id(name, names) for name in renamed]
+    unknown = [
+        name
+        for name, i in zip(theirs, ids, strict=True)
+        if i is None and label_map.get(name) != ""  # An empty name drops a label.
+    ]
+    missing = [name for i, name in enumerate(names) if i not in ids]
+    if unknown or missing:
+        left = [name for name in renamed if name] or theirs
+        hint = (
+            f"; name the pairs with `teacher_label_map` {suggested_pairs(unknown, names)}, or drop"
+            f" a label: {label_map_argument({unknown[0]: ''})}."
+            if unknown
+            else f": none of them stands for {listed(missing)}."
         )
-    pairs = "teacher_label_map"
-    match_labels(theirs, names, whose="The teacher's labels", known="the data's", parameter=pairs)
-    whose, known = "The data's labels", "the teacher's"
-    return match_labels(names, theirs, whose=whose, known=known, parameter=pairs)
+        raise SentimentError(
+            f"The teacher's labels {listed(left)} do not match the data's {listed(names)}{hint}"
+        )
+    return np.array([[i == ours for ours in range(len(names))] for i in ids], dtype=np.float32)
+
+
+def _in_our_labels(answers: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Adds what stands for the same label; what is left without dropped labels has the sum 1."""
+    shares = answers @ matrix
+    totals = shares.sum(axis=1, keepdims=True)
+    even = np.full_like(shares, 1 / shares.shape[1])
+    return np.divide(shares, totals, out=even, where=totals != 0)
 
 
 def kept_answers(teacher: Teacher, checksum: str, texts: Dataset) -> np.ndarray:

@@ -82,7 +82,8 @@ def train(
             become soft labels, also of single sentences (see `rows_with_targets`); of several, the
             mean. Train it with the same seed: another one's validation rows were among what it
             learnt from.
-        teacher_label_map: from the teacher's names of the labels to those of the data.
+        teacher_label_map: from the teacher's names of the labels to those of the data; what becomes
+            one label is added, and '' drops a label (what is left is normalised).
         unlabelled_split: one or several splits of texts for the teacher to label, beside the
             labelled ones.
         sentences: how many sentences and pieces of the texts the teacher labels, 200,000 at most
