@@ -81,6 +81,40 @@ def test_a_tokenizer_without_a_limit_leaves_it_to_the_positions(make_classifier)
     assert np.isfinite(teacher.probabilities(["film " * 500])).all()
 
 
+def test_weights_in_float16_are_read_in_float32(make_classifier):
+    folder = make_classifier()
+    model = transformers.BertForSequenceClassification.from_pretrained(folder)
+    model.half().save_pretrained(folder)
+    for dtype in ("float32", None):
+        teacher = load_teacher(folder, device="cpu", dtype=dtype)
+        assert {weight.dtype for weight in teacher.model.parameters()} == {torch.float32}
+        expected = pipeline_answers(folder, TEXTS, teacher.label_names)
+        assert teacher.probabilities(TEXTS) == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.parametrize("pad_id", [None, -1, 2, 5], ids=["none", "no word", "[CLS]", "a word"])
+def test_a_decoder_without_a_pad_token_answers_each_text_as_if_it_were_alone(
+    make_classifier, pad_id
+):
+    folder = make_classifier()
+    config = transformers.GPT2Config(
+        vocab_size=4 + len(WORDS), n_positions=24, n_embd=8, n_layer=1, n_head=2,
+        initializer_range=1.0, bos_token_id=2, eos_token_id=2, pad_token_id=pad_id,
+    )  # fmt: skip
+    config.id2label = {0: "neg", 1: "pos"}
+    torch.manual_seed(0)
+    transformers.GPT2ForSequenceClassification(config).save_pretrained(folder)
+    change_file("tokenizer.json", post_processor=None)(folder)
+    change_file("tokenizer_config.json", pad_token=None)(folder)
+    teacher = load_teacher(folder, device="cpu", dtype="float32")
+    assert teacher.tokenizer.pad_token_id is None
+    texts = [*(text for text in TEXTS if text), "a good bad", "cold and the", "[CLS] film"]
+    found = teacher.probabilities([*texts, ""])
+    assert found[-1] == pytest.approx([0.5, 0.5]), "it has no word"
+    assert found[:-1] == pytest.approx(pipeline_answers(folder, texts, ["neg", "pos"]), abs=1e-4)
+    assert np.ptp(found[:, 0]) > 0.05
+
+
 @pytest.fixture
 def labelled_csv(tmp_path):
     dice = np.random.default_rng(0)
@@ -187,12 +221,29 @@ def cut_weights(folder):
     path.write_bytes(path.read_bytes()[:-50])
 
 
-def change_config(**fields):
+def change_file(name, **fields):
     def change(folder):
-        config = json.loads((folder / "config.json").read_text())
-        (folder / "config.json").write_text(json.dumps(config | fields))
+        values = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps(values | fields))
 
     return change
+
+
+def change_config(**fields):
+    return change_file("config.json", **fields)
+
+
+def not_a_number(folder):
+    model = transformers.BertForSequenceClassification.from_pretrained(folder)
+    model.classifier.weight.data[0, 0] = float("nan")
+    model.save_pretrained(folder)
+
+
+def more_words(folder):
+    path = folder / "tokenizer.json"
+    values = json.loads(path.read_text())
+    values["model"]["vocab"]["unseen"] = len(values["model"]["vocab"])
+    path.write_text(json.dumps(values))
 
 
 def own_code(folder):
@@ -214,10 +265,20 @@ def own_code(folder):
         (lambda folder: (folder / "config.json").write_text("{"), "config.json"),
         (change_config(hidden_size=12, intermediate_size=9), "cannot be loaded"),
         (lambda folder: (folder / "model.safetensors").unlink(), "safetensors"),
+        (change_config(problem_type="regression"), "classifier.*regression"),
+        (change_config(id2label={"1": "neg", "2": "pos"}), "classifier.*numbered from 0.*1: 'neg'"),
+        (change_config(id2label={"0": "", "1": "pos"}), "classifier.*named.*0: ''"),
+        (more_words, "classifier.*18 words.*17"),
+        (not_a_number, "classifier.*no numbers"),
+        (change_file("tokenizer_config.json", model_max_length=2), "classifier.*no room for words"),
+        (change_config(max_position_embeddings=1), "classifier.*cannot be loaded"),
+        (change_config(type_vocab_size=0), "classifier.*cannot be loaded"),
     ],
     ids=[
         "no tokenizer", "pickle alone", "cut weights", "own code", "no classifier",
-        "several labels at once", "a broken config", "other sizes", "no weights",
+        "several labels at once", "a broken config", "other sizes", "no weights", "regression",
+        "other numbers", "a label without a name", "more words", "not a number", "no room",
+        "one position", "no types",
     ],
 )  # fmt: skip
 def test_what_is_no_classifier_of_safetensors_is_one_sentence(
@@ -225,7 +286,16 @@ def test_what_is_no_classifier_of_safetensors_is_one_sentence(
 ):
     folder = make_classifier()
     damage(folder)
-    assert re.search(words, refused(train_with(folder), tmp_path / "out"))
+    result = train_with(folder, "--teacher-label-map", "NEGATIVE=neg,POSITIVE=pos")
+    assert re.search(words, refused(result, tmp_path / "out"))
+
+
+def test_a_model_that_cannot_compute_names_itself(make_classifier, monkeypatch):
+    teacher = load_teacher(make_classifier(), device="cpu")
+    monkeypatch.setattr(teacher.model, "forward", lambda **_: {}["pooler"])
+    with pytest.raises(SentimentError, match=r"classifier.*failed.*pooler") as caught:
+        teacher.probabilities(["a good film"])
+    assert caught.value.exit_status == 2
 
 
 def test_an_encoder_without_a_trained_head_is_refused(make_classifier, train_with, tmp_path):

@@ -5,7 +5,7 @@ Weights are read from safetensors alone and no code of a repository is run.
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,29 +37,64 @@ class TransformersTeacher:
     def __init__(
         self, model: str | Path, *, device: str | None = None, dtype: str | None = None
     ) -> None:
+        self.name = str(model)
         self.device = pick_device(device)
         self.dtype, _ = pick_training_dtype(self.device, dtype)
-        self.model, self.tokenizer = _load(str(model))
+        self.model, self.encode = _load(self.name)
         self.model.eval().to(self.device)
+        self.tokenizer = self.encode.tokenizer
         names = self.model.config.id2label
         self.label_names = [str(names[i]) for i in range(len(names))]
-        self.encode = HeadAndTailEncoder(self.tokenizer, self.model.config)
+        self.pad_id = getattr(self.model.config, "pad_token_id", None)
+        if self.pad_id not in range(self.model.get_input_embeddings().weight.shape[0]):
+            # Decoders answer at the last word that is not this one, and take no batch without one.
+            self.pad_id, self.model.config.pad_token_id = None, -1
+
+    def probabilities(self, texts: Sequence[str]) -> np.ndarray:
+        """`(texts, labels)` in float32, in the order of `label_names`.
+
+        Raises:
+            SentimentError: the model fails, or what it computes is no number.
+        """
+        rows = self.encode(texts)
+        num_labels = len(self.label_names)
+        # Without special tokens, an empty text has no word piece: nothing is known of it.
+        answers = np.full((len(rows), num_labels), 1 / num_labels, dtype=np.float32)
+        for numbers, pieces in self._batches(rows):
+            try:
+                answers[numbers] = self._answer(pieces)
+            except Exception as error:  # Each architecture has exceptions of its own.
+                raise SentimentError(
+                    f"The teacher {self.name!r} failed at a text: {first_line(error)}."
+                ) from error
+        if not np.isfinite(answers).all():
+            raise SentimentError(
+                f"The teacher {self.name!r} gives answers that are no numbers: its weights are"
+                f" damaged, or too large for {self.dtype}."
+            )
+        return answers
+
+    def _batches(self, rows: list[np.ndarray]) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+        """Row numbers and rows; of one length where the model knows no padding."""
+        lengths = np.array([len(ids) for ids in rows], dtype=np.int64)
+        groups = [np.flatnonzero(lengths)]
+        if self.pad_id is None:
+            groups = [
+                np.flatnonzero(lengths == length) for length in np.unique(lengths[lengths > 0])
+            ]
+        for group in groups:
+            own = [rows[i] for i in group]
+            for numbers, pieces in texts_of_like_length(own, None, WORD_PIECES_PER_BATCH):
+                yield group[numbers], pieces
 
     @torch.inference_mode()
-    def probabilities(self, texts: Sequence[str]) -> np.ndarray:
-        """`(texts, labels)` in float32, in the order of `label_names`."""
-        rows = self.encode(texts)
-        answers = np.empty((len(rows), len(self.label_names)), dtype=np.float32)
-        pad_id = self.tokenizer.pad_token_id or 0
-        for numbers, pieces in texts_of_like_length(rows, None, WORD_PIECES_PER_BATCH):
-            here = make_batch(pieces).to(self.device)
-            input_ids = here.input_ids.masked_fill(~here.attention_mask, pad_id)
-            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-                logits = self.model(
-                    input_ids=input_ids, attention_mask=here.attention_mask.long()
-                ).logits
-            answers[numbers] = torch.softmax(logits.float(), dim=-1).cpu().numpy()
-        return answers
+    def _answer(self, pieces: list[np.ndarray]) -> np.ndarray:
+        batch = make_batch(pieces).to(self.device)
+        input_ids = batch.input_ids.masked_fill(~batch.attention_mask, self.pad_id or 0)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            mask = batch.attention_mask.long()
+            logits = self.model(input_ids=input_ids, attention_mask=mask).logits
+        return torch.softmax(logits.float(), dim=-1).cpu().numpy()
 
     def checksum(self) -> str:
         """The sha256 of all that the answers depend on."""
@@ -89,20 +124,28 @@ class HeadAndTailEncoder:
         whole = tokenizer("a")["input_ids"]
         start = next(i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
         self.before, self.after = whole[:start], whole[start + len(bare) :]
+        self.room = self.max_length - len(self.before) - len(self.after)
+        if self.room < 1:
+            raise SentimentError(
+                f"The model {tokenizer.name_or_path!r} reads {self.max_length} tokens of a text, of"
+                f" which {len(self.before) + len(self.after)} are special: there is no room for"
+                " words."
+            )
 
     def __call__(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Ids of each text, with the special tokens around them."""
-        room = self.max_length - len(self.before) - len(self.after)
         encodings = self.tokenizer(
             list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
         )
         return [
-            np.concatenate([self.before, cut(np.asarray(ids), room), self.after]).astype(np.int64)
+            np.concatenate([self.before, cut(np.asarray(ids), self.room), self.after]).astype(
+                np.int64
+            )
             for ids in encodings["input_ids"]
         ]
 
 
-def _load(model: str) -> tuple[Any, Any]:
+def _load(model: str) -> "tuple[Any, HeadAndTailEncoder]":
     with needs_extra("transformers", f"The teacher {model!r} needs transformers"):
         import transformers
     name, _, revision = (model, "", "") if os.path.isdir(model) else model.partition("@")
@@ -114,21 +157,33 @@ def _load(model: str) -> tuple[Any, Any]:
         network, report = transformers.AutoModelForSequenceClassification.from_pretrained(
             name, use_safetensors=True, output_loading_info=True, **options
         )
+        _check_parts(model, network, tokenizer, sorted(report["missing_keys"]))
+        # Weights may be stored in float16, which processors hardly compute in.
+        return network.float(), HeadAndTailEncoder(tokenizer, config)
     except SentimentError:
         raise
     except Exception as error:  # Each kind of damage has an exception of its own.
         reason = first_line(error)
         raise SentimentError(f"The teacher {model!r} cannot be loaded: {reason}") from error
-    if report["missing_keys"]:
+
+
+def _check_parts(model: str, network: Any, tokenizer: Any, missing_keys: list[str]) -> None:
+    if missing_keys:
         raise SentimentError(
-            f"The teacher {model!r} has no weights for {sorted(report['missing_keys'])[0]}: it is"
-            " no trained classifier."
+            f"The teacher {model!r} has no weights for {missing_keys[0]}: it is no trained"
+            " classifier."
         )
-    if not getattr(tokenizer, "backend_tokenizer", None) or len(tokenizer) <= len(
-        tokenizer.all_special_tokens
-    ):
+    special = set(tokenizer.all_special_ids)
+    words = set(tokenizer.get_vocab().values()) - special
+    if not getattr(tokenizer, "backend_tokenizer", None) or not words:
         raise SentimentError(f"The teacher {model!r} has no tokenizer beside its weights.")
-    return network, tokenizer
+    rows = network.get_input_embeddings().weight.shape[0]
+    # Special tokens without an embedding, such as a mask, stand in no text.
+    if max(words) >= rows:
+        raise SentimentError(
+            f"The teacher {model!r} has a tokenizer of {max(words) + 1} words and embeddings of"
+            f" {rows}: it is another model's tokenizer."
+        )
 
 
 def _check_classifier(model: str, config: Any) -> None:
@@ -136,11 +191,17 @@ def _check_classifier(model: str, config: Any) -> None:
     if (
         "ForSequenceClassification" not in architectures
         or config.num_labels < 2
-        or config.problem_type == "multi_label_classification"
+        or config.problem_type not in (None, "single_label_classification")
     ):
         raise SentimentError(
             f"The teacher {model!r} is no text classifier that chooses one of several labels: its"
             f" architecture is {architectures}, with {config.num_labels} labels and the problem"
             f" type {config.problem_type}. Fine-tune it first, for example with"
             " scripts/finetune_teacher.py."
+        )
+    names = config.id2label
+    if sorted(names) != list(range(len(names))) or not all(str(names[i]).strip() for i in names):
+        raise SentimentError(
+            f"The labels of the teacher {model!r} must be numbered from 0 and named; its"
+            f" config.json says {str(names)[:200]}."
         )
