@@ -20,20 +20,8 @@ transformers = pytest.importorskip(
 )
 
 WORDS = [
-    "a",
-    "the",
-    "good",
-    "bad",
-    "film",
-    ",",
-    "and",
-    "but",
-    "not",
-    "very",
-    "warm",
-    "cold",
-    "dull",
-]
+    "a", "the", "good", "bad", "film", ",", "and", "but", "not", "very", "warm", "cold", "dull",
+]  # fmt: skip
 TEXTS = ["a good film", "not a bad film , but cold and dull", "", "cold", "the very very dull film"]
 
 
@@ -113,6 +101,20 @@ def test_a_decoder_without_a_pad_token_answers_each_text_as_if_it_were_alone(
     assert found[-1] == pytest.approx([0.5, 0.5]), "it has no word"
     assert found[:-1] == pytest.approx(pipeline_answers(folder, texts, ["neg", "pos"]), abs=1e-4)
     assert np.ptp(found[:, 0]) > 0.05
+
+
+def test_a_model_that_answers_at_the_last_token_is_not_padded_and_one_without_a_limit_reads_all(
+    make_classifier,
+):
+    folder = make_classifier()
+    config = transformers.XLNetConfig(
+        vocab_size=4 + len(WORDS), d_model=8, n_layer=1, n_head=2, d_inner=16, initializer_range=1.0
+    )
+    config.id2label = {0: "neg", 1: "pos"}
+    torch.manual_seed(0)
+    transformers.XLNetForSequenceClassification(config).save_pretrained(folder)
+    found = load_teacher(folder, device="cpu", dtype="float32").probabilities(TEXTS)
+    assert found == pytest.approx(pipeline_answers(folder, TEXTS, ["neg", "pos"]), abs=1e-4)
 
 
 @pytest.fixture

@@ -45,10 +45,13 @@ class TransformersTeacher:
         self.tokenizer = self.encode.tokenizer
         names = self.model.config.id2label
         self.label_names = [str(names[i]) for i in range(len(names))]
-        self.pad_id = getattr(self.model.config, "pad_token_id", None)
-        if self.pad_id not in range(self.model.get_input_embeddings().weight.shape[0]):
-            # Decoders answer at the last word that is not this one, and take no batch without one.
-            self.pad_id, self.model.config.pad_token_id = None, -1
+        config = self.model.config
+        self.pad_id = getattr(config, "pad_token_id", None)
+        has_padding = self.pad_id in range(self.model.get_input_embeddings().weight.shape[0])
+        # Decoders answer at the last token that is not their padding, and take no batch without
+        # one; XLNet answers at the very last.
+        if not has_padding or getattr(config, "summary_type", None) == "last":
+            self.pad_id, config.pad_token_id = None, -1
 
     def probabilities(self, texts: Sequence[str]) -> np.ndarray:
         """`(texts, labels)` in float32, in the order of `label_names`.
@@ -116,6 +119,7 @@ class HeadAndTailEncoder:
     def __init__(self, tokenizer: Any, config: Any, max_length: int | None = None) -> None:
         self.tokenizer = tokenizer
         positions = getattr(config, "max_position_embeddings", None) or NO_LIMIT
+        positions = NO_LIMIT if positions < 0 else positions  # XLNet's is -1.
         limit = tokenizer.model_max_length
         if limit > NO_LIMIT:
             limit = positions - SPARE_POSITIONS
