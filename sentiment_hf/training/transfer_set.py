@@ -37,7 +37,7 @@ def transfer_set(
     Returns:
         Rows with `text`, in the order of the texts; none is one of the texts itself.
     """
-    # Through `map`, so that the cache of `datasets` keeps them and the answers to them.
+    # Through `map`, in whose cache they are kept.
     pieces = texts.map(
         _pieces_of_batch, batched=True, input_columns=["text"], desc="Splitting into sentences"
     )
