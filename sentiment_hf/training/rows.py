@@ -30,7 +30,7 @@ from sentiment_hf.training.summary import summarize
 from sentiment_hf.training.texts import open_texts, texts_of_test_splits, unlabelled_texts
 
 SOFT_LABEL_NAMES = ["neg", "pos"]
-# A data set among several has at least that share of the largest one's rows in an epoch ...
+# A data set among several has about that share of the largest one's rows in an epoch, or more ...
 LEAST_SHARE = 0.25
 # ... unless its rows would be repeated more often than this.
 MOST_REPEATS = 8
@@ -131,8 +131,8 @@ def read_training_rows(
 
     Those are its own validation split where it has one with labels, and otherwise carved out of
     `train`; their texts are left out of all training rows. Of several data sets the smaller ones
-    are repeated, so that the largest does not drown them: each has at least a quarter of its rows
-    in an epoch, unless it is over 32 times smaller.
+    are repeated, at most 8 times, so that the largest does not drown them: each has about a quarter
+    of its rows in an epoch, or more.
 
     Args:
         reading: the options of `load_reviews`; they hold for each data set.
