@@ -5,26 +5,38 @@
 
 What comes out is a `--base` for scripts/finetune_teacher.py (Gururangan et al. 2020,
 arXiv:2004.10964: encoders that have read a task's own texts classify them better). No label is
-used; validation texts and test texts are left out. Cut off, the same command resumes.
+used; validation texts and test texts are left out. Cut off, the same command resumes; another
+request is refused.
 """
 
 import argparse
+import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from datasets import Dataset
-from finetune_teacher import BASE, check_base, resumed_from, training_arguments
+from encoder_training import (
+    BASE,
+    checksum,
+    finished_figures,
+    load_tokenizer,
+    newest_checkpoint,
+    training_arguments,
+)
 from transformers import (
     AutoModelForMaskedLM,
-    AutoTokenizer,
     DataCollatorForLanguageModeling,
     Trainer,
+    set_seed,
 )
 
+from sentiment_hf.checkpoint.files import write_json
 from sentiment_hf.data.label_map import parse_label_map
 from sentiment_hf.errors import run_script
 from sentiment_hf.training.rows import read_training_rows
 
+FIGURES_FILE = "adapted.json"
 WINDOW = 256
 SHORTEST = 10
 MASKED = 0.2
@@ -43,13 +55,14 @@ def main() -> None:
     splits = [name for name in arguments.unlabelled_split.split(",") if name]
     reading = {"label_map": arguments.label_map}
     rows = read_training_rows(arguments.datasets, splits, arguments.seed, reading)
-    adapt(
+    figures = adapt(
         rows.training_texts,
         arguments.output,
         base=arguments.base,
         epochs=arguments.epochs,
         seed=arguments.seed,
     )
+    print(json.dumps(figures, indent=2))
 
 
 def adapt(
@@ -61,11 +74,22 @@ def adapt(
     learning_rate: float = 6e-4,
     batch_size: int = 384,
     seed: int = 0,
-) -> None:
-    """Writes encoder and tokenizer into `output`."""
-    check_base(base)
-    tokenizer = AutoTokenizer.from_pretrained(base)
+) -> dict[str, Any]:
+    """Writes encoder and tokenizer into `output`; gives how much it has read."""
+    tokenizer = load_tokenizer(base, "pad_token", "mask_token", "cls_token", "sep_token")
+    set_seed(seed)  # The head may begin with random weights.
     model = AutoModelForMaskedLM.from_pretrained(base)
+    request = {
+        "base": base,
+        "epochs": epochs,
+        "learning_rate": learning_rate,
+        "batch_size": batch_size,
+        "seed": seed,
+        "texts": texts._fingerprint,
+        "base_sha256": checksum(model.base_model),
+    }
+    if figures := finished_figures(output, request, FIGURES_FILE):
+        return figures
     head = model.get_output_embeddings()
     transform = getattr(getattr(model, "cls", None), "predictions", None)
     if transform is not None and head is not None:
@@ -96,9 +120,12 @@ def adapt(
         data_collator=DataCollatorForLanguageModeling(tokenizer, mlm_probability=MASKED),
         train_dataset=windows,
     )
-    trainer.train(resume_from_checkpoint=resumed_from(steps))
+    trainer.train(resume_from_checkpoint=newest_checkpoint(steps))
     model.base_model.save_pretrained(output)
     tokenizer.save_pretrained(output)
+    figures = {"windows": len(windows), "steps": trainer.state.global_step}
+    write_json(output / FIGURES_FILE, figures)
+    return figures
 
 
 if __name__ == "__main__":

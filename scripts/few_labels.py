@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 from datasets import DatasetDict
-from finetune_teacher import BASE, finetune
+from encoder_training import BASE
+from finetune_teacher import finetune
 
 from sentiment_hf import evaluate, load_reviews, train
 from sentiment_hf.checkpoint.figures import figure
@@ -105,10 +106,10 @@ def accuracies(
     yield "from scratch (`fast`)", measured("fast", preset="fast")
     yield "from the encoder (`best`)", measured("best", preset="best", init_from=encoder)
     transformer = work / "transformer"
+    # About three hundred steps, however few the labels are.
+    epochs = min(20, max(4, 5_000 // len(few["train"])))
+    finetune([few], transformer, base=arguments.base, epochs=epochs, batch_size=16, seed=seed)
     if not (transformer / "test.json").exists():
-        # About three hundred steps, however few the labels are.
-        epochs = min(20, max(4, 5_000 // len(few["train"])))
-        finetune([few], transformer, base=arguments.base, epochs=epochs, batch_size=16, seed=seed)
         answers = TransformersTeacher(transformer).probabilities(few["test"]["text"][:])
         right = answers.argmax(axis=1) == np.array(few["test"]["label"])
         write_json(transformer / "test.json", {"accuracy": float(right.mean())})

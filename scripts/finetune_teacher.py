@@ -4,8 +4,9 @@
         --label-map negative=neg,positive=pos --output runs/teacher
 
 Several data sets are learnt from together. The validation rows are those of `sentiment-hf train`
-with the same seed, so that no teacher has seen what its student is judged by. Cut off, the same
-command resumes at the last saved step.
+with the same seed, so that no teacher has seen what its student is judged by. Soft labels, floats
+in [0, 1], are learnt as they are. Cut off, the same command resumes at the last saved step; the
+folder's request.json holds what was asked for, and another request is refused.
 """
 
 import argparse
@@ -15,26 +16,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from huggingface_hub import HfApi, try_to_load_from_cache
+from encoder_training import (
+    BASE,
+    checksum,
+    finished_figures,
+    load_tokenizer,
+    newest_checkpoint,
+    training_arguments,
+)
+from torch.nn.functional import cross_entropy
 from transformers import (
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     DataCollatorWithPadding,
     Trainer,
-    TrainingArguments,
     set_seed,
 )
 
-from sentiment_hf.checkpoint.folder import CONFIG_FILE
+from sentiment_hf.checkpoint.files import write_json
 from sentiment_hf.data.label_map import parse_label_map
 from sentiment_hf.data.loading import DatasetSource
-from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, hub_errors, run_script
-from sentiment_hf.model.device import pick_device, pick_training_dtype
+from sentiment_hf.errors import run_script
 from sentiment_hf.training.rows import read_training_rows
 from sentiment_hf.training.transformers_teacher import HeadAndTailEncoder
 
-BASE = "sentence-transformers/all-MiniLM-L6-v2"
+FIGURES_FILE = "validation.json"
 
 
 def main() -> None:
@@ -65,20 +70,39 @@ def finetune(
     seed: int = 0,
 ) -> dict[str, float]:
     """Writes model and tokenizer into `output`; gives the accuracy on each data set."""
-    check_base(base)
+    tokenizer = load_tokenizer(base, "pad_token")
     rows = read_training_rows(datasets, [], seed, {"label_map": label_map})
-    tokenizer = AutoTokenizer.from_pretrained(base)
     set_seed(seed)  # The head begins with random weights.
     model = AutoModelForSequenceClassification.from_pretrained(
         base,
         num_labels=len(rows.label_names),
         id2label=dict(enumerate(rows.label_names)),
         label2id={name: i for i, name in enumerate(rows.label_names)},
+        problem_type="single_label_classification",
     )
+    request = {
+        "base": base,
+        "epochs": epochs,
+        "learning_rate": learning_rate,
+        "batch_size": batch_size,
+        "max_length": max_length,
+        "seed": seed,
+        "label_map": label_map,
+        "data": {
+            one.name: [part._fingerprint for part in (one.train, one.validation)]
+            for one in rows.labelled
+        },
+        "base_sha256": checksum(model.base_model),
+    }
+    if figures := finished_figures(output, request, FIGURES_FILE):
+        return figures
     encode = HeadAndTailEncoder(tokenizer, model.config, max_length)
     tokenizer.model_max_length = encode.max_length
-    validation = {one.name: encoded(one.validation, encode) for one in rows.labelled}
-    training = [row for one in rows.labelled for row in encoded(one.train, encode) * one.repeats]
+    classes = len(rows.label_names)
+    validation = {one.name: encoded(one.validation, encode, classes) for one in rows.labelled}
+    training = [
+        row for one in rows.labelled for row in encoded(one.train, encode, classes) * one.repeats
+    ]
     trainer = Trainer(
         model,
         training_arguments(
@@ -96,61 +120,34 @@ def finetune(
         train_dataset=training,
         eval_dataset=validation,
         compute_metrics=accuracy,
+        compute_loss_func=lambda outputs, labels, **_: cross_entropy(outputs.logits, labels),
     )
-    trainer.train(resume_from_checkpoint=resumed_from(output / "steps"))
+    trainer.train(resume_from_checkpoint=newest_checkpoint(output / "steps"))
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
     measured = {
         name: trainer.evaluate(part, metric_key_prefix=name)[f"{name}_accuracy"]
         for name, part in validation.items()
     }
-    (output / "validation.json").write_text(json.dumps(measured, indent=2) + "\n")
+    write_json(output / FIGURES_FILE, measured)
     return measured
 
 
-def check_base(base: str) -> None:
-    """Says in one sentence what transformers says in a minute of attempts without the Hub.
-
-    Raises:
-        SentimentError: `base` is no folder, and is neither on the Hub nor in its cache.
-    """
-    if Path(base).is_dir():
-        return
-    with hub_errors(f"the encoder {base!r}", without_hub="name a folder with `base`"):
-        if not isinstance(try_to_load_from_cache(base, CONFIG_FILE), str):
-            HfApi().model_info(base, timeout=HUB_TIMEOUT_SECONDS)
-
-
-def training_arguments(steps: Path, **settings: Any) -> TrainingArguments:
-    device = pick_device()
-    dtype, _ = pick_training_dtype(device)
-    return TrainingArguments(
-        str(steps),
-        warmup_steps=0.06,
-        weight_decay=0.01,
-        train_sampling_strategy="group_by_length",
-        use_cpu=device.type == "cpu",
-        bf16=dtype == torch.bfloat16,
-        save_total_limit=1,
-        report_to="none",
-        **settings,
-    )
-
-
-def resumed_from(steps: Path) -> bool:
-    """Whether a training that was cut off has left something there."""
-    return any(steps.glob("checkpoint-*"))
-
-
-def encoded(split: Any, encode: HeadAndTailEncoder) -> list[dict[str, Any]]:
+def encoded(split: Any, encode: HeadAndTailEncoder, classes: int) -> list[dict[str, Any]]:
+    """Rows whose labels are probabilities: a soft label is that of the second class."""
+    labels = [
+        [1 - label, label] if isinstance(label, float) else np.eye(classes)[label].tolist()
+        for label in split["label"]
+    ]
     return [
         {"input_ids": ids.tolist(), "attention_mask": [1] * len(ids), "labels": label}
-        for ids, label in zip(encode(split["text"]), split["label"], strict=True)
+        for ids, label in zip(encode(split["text"]), labels, strict=True)
     ]
 
 
 def accuracy(prediction: Any) -> dict[str, float]:
-    return {"accuracy": float(np.mean(prediction.predictions.argmax(-1) == prediction.label_ids))}
+    right = prediction.predictions.argmax(-1) == prediction.label_ids.argmax(-1)
+    return {"accuracy": float(right.mean())}
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ splits `train` and `unlabelled`.
 
 Everything is chosen on IMDB's validation rows, on whole sentences held out of SST-2's training
 split with every phrase of them, and on a tenth of each kind of product. Then the reference is
-measured once on IMDB's test split and SST-2's validation split, and put into the package with its
-card as `model_card.md` beside it. Cut off, the same command resumes where it was. What each stage
-costs stands in docs/experiments.md.
+measured once on IMDB's test split, on SST-2's validation split and on the products' validation
+rows, and put into the package with its card as `model_card.md` beside it. Cut off, the same command
+resumes where it was. What each stage costs stands in docs/experiments.md.
 """
 
 import argparse
@@ -29,10 +29,13 @@ from pathlib import Path
 import numpy as np
 from adapt_encoder import adapt
 from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets, load_dataset
-from finetune_teacher import BASE, finetune
+from encoder_training import BASE
+from finetune_teacher import finetune
 
 from sentiment_hf import evaluate, pretrain, train
 from sentiment_hf.checkpoint.folder import CARD_FILE, EVALUATION_FILE, REFERENCE_FOLDER
+from sentiment_hf.checkpoint.records import read_record
+from sentiment_hf.data.loading import dataset_name
 from sentiment_hf.errors import run_script
 from sentiment_hf.training.rows import read_training_rows
 
@@ -60,19 +63,17 @@ def main() -> None:
     prepared = prepare(arguments.imdb, arguments.sst2, arguments.products, work / "data", seed)
     # A finished stage says so and is not repeated; an unfinished one resumes.
     texts = all_texts(prepared, seed)
-    if not (work / "adapted" / "config.json").exists():
-        adapt(texts["train"], work / "adapted", base=arguments.base, seed=seed)
+    adapt(texts["train"], work / "adapted", base=arguments.base, seed=seed)
     # The card names the teacher and the encoder by their folders.
     teacher, encoder = work / f"{Path(arguments.base).name}-fine-tuned", work / "language-model"
-    if not (teacher / "validation.json").exists():
-        finetune(
-            prepared,
-            teacher,
-            base=str(work / "adapted"),
-            learning_rate=1.2e-4,
-            batch_size=128,
-            seed=seed,
-        )
+    finetune(
+        prepared,
+        teacher,
+        base=str(work / "adapted"),
+        learning_rate=1.2e-4,
+        batch_size=128,
+        seed=seed,
+    )
     pretrain(texts, encoder, epochs=5, batch_size=288, learning_rate=5e-3, seed=seed, resume=True)
     train(
         prepared,
@@ -86,13 +87,10 @@ def main() -> None:
         seed=seed,
         resume=True,
     )
-    if not (work / "reference" / EVALUATION_FILE).exists():
-        for dataset, split in ((arguments.sst2, "validation"), (arguments.imdb, "test")):
-            label_map = LABEL_MAP if dataset == arguments.sst2 else None
-            results = evaluate(
-                dataset, work / "reference", split=split, save=True, label_map=label_map
-            )
-            print(json.dumps({dataset: results}, indent=2))
+    # The card shows the last one first.
+    measure_once(prepared[-1], "validation", work / "reference")
+    measure_once(arguments.sst2, "validation", work / "reference", label_map=LABEL_MAP)
+    measure_once(arguments.imdb, "test", work / "reference")
     if not arguments.keep:
         install(work / "reference")
 
@@ -157,6 +155,19 @@ def all_texts(prepared: list[str], seed: int) -> DatasetDict:
     rows = read_training_rows(prepared, UNLABELLED, seed, {})
     held_out = [one.validation.select_columns(["text"]) for one in rows.labelled]
     return DatasetDict({"train": rows.training_texts, "validation": concatenate_datasets(held_out)})
+
+
+def measure_once(
+    dataset: str, split: str, folder: Path, label_map: dict[str, str] | None = None
+) -> None:
+    """Measures a checkpoint on a split, unless its record has that already."""
+    record = read_record(folder, EVALUATION_FILE)
+    measured = [
+        (one.get("dataset"), one.get("split")) for one in [record, *record.get("others", [])]
+    ]
+    if (dataset_name(dataset), split) not in measured:
+        results = evaluate(dataset, folder, split=split, save=True, label_map=label_map)
+        print(json.dumps({dataset: results}, indent=2))
 
 
 def install(folder: Path) -> None:

@@ -7,6 +7,8 @@ from datasets import Dataset, DatasetDict
 from script_process import run_script
 from tiny_bert import save_tiny_bert
 
+from sentiment_hf.training.transformers_teacher import TransformersTeacher
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", ["finetune_teacher.py", "adapt_encoder.py"])
@@ -18,6 +20,27 @@ def test_an_encoder_that_cannot_be_reached_is_one_sentence(tmp_path, script):
     assert "Retrying" not in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def change_json(path, **values):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+@pytest.fixture
+def base(tmp_path):
+    return save_tiny_bert(tmp_path / "base", ["a", "dull", "warm", "film"], kind="BertModel")
+
+
+@pytest.fixture
+def films(tmp_path):
+    """Writes `NAME.csv`, 40 rows with a label each."""
+
+    def write(name, labels):
+        rows = [f"{i} {('a dull', 'a warm')[i % 2]} film,{labels[i % 2]}" for i in range(40)]
+        (tmp_path / name).write_text("\n".join(["text,label", *rows]) + "\n")
+        return name
+
+    return write
 
 
 @pytest.fixture
@@ -36,11 +59,10 @@ def short_reviews():
 
 
 @pytest.mark.slow
-def test_few_labels_writes_its_page(tmp_path, checkpoint, short_reviews):
+def test_few_labels_writes_its_page(tmp_path, base, checkpoint, short_reviews):
     short_reviews.save_to_disk(tmp_path / "reviews")
-    save_tiny_bert(tmp_path / "base", ["a", "dull", "warm", "film"], kind="BertModel")
     arguments = ["--dataset", "reviews", "--encoder", checkpoint, "--labels", 60]
-    arguments += ["--base", "base", "--docs", tmp_path]
+    arguments += ["--base", base, "--docs", tmp_path]
     done = run_script("few_labels.py", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "few_labels.md").read_text()
@@ -58,11 +80,12 @@ def test_few_labels_writes_its_page(tmp_path, checkpoint, short_reviews):
 
 
 @pytest.mark.slow
-def test_a_teacher_is_fine_tuned_on_several_data_sets_and_teaches(tmp_path, short_reviews, run):
+def test_a_teacher_is_fine_tuned_on_several_data_sets_and_teaches(
+    tmp_path, base, short_reviews, run
+):
     short_reviews.save_to_disk(tmp_path / "films")
     short_reviews.save_to_disk(tmp_path / "goods")
-    save_tiny_bert(tmp_path / "base", ["a", "dull", "warm", "film"], kind="BertModel")
-    arguments = ["films", "goods", "--base", "base", "--epochs", 10, "--learning-rate", 0.02]
+    arguments = ["films", "goods", "--base", base, "--epochs", 10, "--learning-rate", 0.02]
     arguments += ["--batch-size", 8]
     done = run_script("finetune_teacher.py", *arguments, "--output", "teacher", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -72,3 +95,102 @@ def test_a_teacher_is_fine_tuned_on_several_data_sets_and_teaches(tmp_path, shor
     options = ["--output", tmp_path / "student", "--teacher", tmp_path / "teacher", "--epochs", 1]
     taught = run("train", tmp_path / "films", *options)
     assert taught.exit_code == 0, taught.stderr
+
+
+@pytest.mark.slow
+def test_a_finished_teacher_is_given_for_the_same_request_alone(tmp_path, base, films):
+    films("a.csv", ("neg", "pos"))
+    films("flipped.csv", ("pos", "neg"))
+
+    def finetune(dataset, *options):
+        arguments = [dataset, "--base", base, "--epochs", 2, "--output", "ft", *options]
+        return run_script("finetune_teacher.py", *arguments, cwd=tmp_path)
+
+    first = finetune("a.csv")
+    assert first.returncode == 0, first.stderr
+    weights = (tmp_path / "ft/model.safetensors").read_bytes()
+    again = finetune("a.csv")
+    assert again.returncode == 0
+    assert json.loads(again.stdout) == json.loads((tmp_path / "ft/validation.json").read_text())
+    assert "ft holds this training, finished: nothing was trained." in again.stderr
+    for dataset, option, differing in (
+        ("flipped.csv", ["--seed", 3], "another seed (0, not 3)"),
+        ("a.csv", ["--epochs", 3], "another epochs (2.0, not 3.0)"),
+        ("flipped.csv", [], "another data ({'a.csv': ["),
+    ):
+        refused = finetune(dataset, *option)
+        assert refused.returncode == 2
+        *_, last = refused.stderr.splitlines()
+        assert last.startswith(f"error: The training in ft has {differing}")
+    save_tiny_bert(base, ["a", "dull", "warm", "film", "book"], kind="BertModel")
+    assert "another base_sha256" in finetune("a.csv").stderr
+    (tmp_path / "ft/request.json").unlink()
+    assert "ft holds files, and no request.json" in finetune("a.csv").stderr
+    assert (tmp_path / "ft/model.safetensors").read_bytes() == weights
+
+
+@pytest.mark.slow
+def test_a_teacher_that_was_cut_off_resumes_at_its_newest_whole_checkpoint(tmp_path, base, films):
+    arguments = [films("a.csv", ("neg", "pos")), "--base", base, "--epochs", 2, "--output", "ft"]
+    assert run_script("finetune_teacher.py", *arguments, cwd=tmp_path).returncode == 0
+    model, figures = tmp_path / "ft/model.safetensors", tmp_path / "ft/validation.json"
+    weights, measured = model.read_bytes(), figures.read_text()
+    model.unlink()
+    figures.unlink()
+    (tmp_path / "ft/steps/checkpoint-999").mkdir()  # As a cut leaves one.
+    resumed = run_script("finetune_teacher.py", *arguments, cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert model.read_bytes() == weights
+    assert figures.read_text() == measured
+
+
+@pytest.mark.slow
+def test_a_teacher_learns_soft_labels(tmp_path, base, films, run):
+    arguments = [films("soft.csv", (0.1, 0.8)), "--base", base, "--output", "ft"]
+    arguments += ["--epochs", 40, "--learning-rate", 0.02]
+    done = run_script("finetune_teacher.py", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "ft/validation.json").read_text()) == {"soft.csv": 1.0}
+    teacher = TransformersTeacher(tmp_path / "ft")
+    answers = teacher.probabilities(["3 a dull film", "4 a warm film"])[:, 1]
+    assert answers == pytest.approx([0.1, 0.8], abs=0.1)
+    options = ["--output", tmp_path / "student", "--teacher", tmp_path / "ft", "--epochs", 1]
+    taught = run("train", tmp_path / "soft.csv", *options)
+    assert taught.exit_code == 0, taught.stderr
+
+
+@pytest.mark.slow
+def test_an_encoder_is_adapted_once_for_one_request(tmp_path, base, films):
+    arguments = [films("a.csv", ("neg", "pos")), "--base", base, "--epochs", 1, "--output", "out"]
+    words = ["a", "dull", "warm", "film", "[MASK]"]
+    save_tiny_bert(base, words, kind="BertForMaskedLM")
+    change_json(base / "tokenizer_config.json", mask_token="[MASK]")
+    rows = (tmp_path / "a.csv").read_text()
+    (tmp_path / "a.csv").write_text(rows.replace("film", "film " * 10))
+    done = run_script("adapt_encoder.py", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    weights = (tmp_path / "out/model.safetensors").read_bytes()
+    again = run_script("adapt_encoder.py", *arguments, cwd=tmp_path)
+    assert again.returncode == 0
+    assert "nothing was trained" in again.stderr
+    assert json.loads(again.stdout) == {"windows": 36, "steps": 1}
+    (tmp_path / "a.csv").write_text((tmp_path / "a.csv").read_text().replace("dull", "dry"))
+    refused = run_script("adapt_encoder.py", *arguments, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "error: The training in out has another texts" in refused.stderr
+    assert (tmp_path / "out/model.safetensors").read_bytes() == weights
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "token"), [("finetune_teacher.py", "pad"), ("adapt_encoder.py", "mask")]
+)
+def test_an_encoder_whose_tokenizer_lacks_a_token_is_one_sentence(tmp_path, base, script, token):
+    change_json(base / "tokenizer_config.json", **{f"{token}_token": None})
+    done = run_script(script, "sample", "--output", "out", "--base", "base", cwd=tmp_path)
+    assert done.returncode == 2
+    *_, last = done.stderr.splitlines()
+    assert last == (
+        f"error: The tokenizer of 'base' has no {token} token; name another encoder with `base`."
+    )
+    assert not (tmp_path / "out").exists()
