@@ -4,9 +4,10 @@ import json
 
 import pytest
 from datasets import Dataset, DatasetDict
-from script_process import run_script
+from script_process import SCRIPTS, run_script
 from tiny_bert import save_tiny_bert
 
+from sentiment_hf.checkpoint.folder import EVALUATION_FILE
 from sentiment_hf.training.transformers_teacher import TransformersTeacher
 
 
@@ -194,3 +195,22 @@ def test_an_encoder_whose_tokenizer_lacks_a_token_is_one_sentence(tmp_path, base
         f"error: The tokenizer of 'base' has no {token} token; name another encoder with `base`."
     )
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_the_reference_is_measured_once_on_each_data_set(
+    tmp_path, monkeypatch, checkpoint, short_reviews
+):
+    monkeypatch.syspath_prepend(SCRIPTS)
+    from train_reference import measure_once
+
+    splits = {"train": short_reviews["train"], "validation": short_reviews["test"]}
+    goods = tmp_path / "goods"
+    DatasetDict(splits).save_to_disk(goods)
+    measure_once(str(goods), "validation", checkpoint)
+    measure_once("sample", "test", checkpoint)
+    record = (checkpoint / EVALUATION_FILE).read_text()
+    measure_once(str(goods), "validation", checkpoint)
+    measure_once("sample", "test", checkpoint)
+    assert (checkpoint / EVALUATION_FILE).read_text() == record
+    assert "| goods | validation | 30 |" in (checkpoint / "README.md").read_text()
