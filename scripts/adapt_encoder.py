@@ -11,6 +11,8 @@ request is refused.
 
 import argparse
 import json
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +57,14 @@ def main() -> None:
     splits = [name for name in arguments.unlabelled_split.split(",") if name]
     reading = {"label_map": arguments.label_map}
     rows = read_training_rows(arguments.datasets, splits, arguments.seed, reading)
-    figures = adapt(
-        rows.training_texts,
-        arguments.output,
-        base=arguments.base,
-        epochs=arguments.epochs,
-        seed=arguments.seed,
-    )
+    with redirect_stdout(sys.stderr):  # The trainer prints its losses.
+        figures = adapt(
+            rows.training_texts,
+            arguments.output,
+            base=arguments.base,
+            epochs=arguments.epochs,
+            seed=arguments.seed,
+        )
     print(json.dumps(figures, indent=2))
 
 

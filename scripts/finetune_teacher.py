@@ -11,7 +11,9 @@ folder's request.json holds what was asked for, and another request is refused.
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +56,9 @@ def main() -> None:
     parser.add_argument("--max-length", type=int, default=512, help="word pieces of a text")
     parser.add_argument("--seed", type=int, default=0)
     arguments = vars(parser.parse_args())
-    print(json.dumps(finetune(arguments.pop("datasets"), **arguments), indent=2))
+    with redirect_stdout(sys.stderr):  # The trainer prints its losses.
+        figures = finetune(arguments.pop("datasets"), **arguments)
+    print(json.dumps(figures, indent=2))
 
 
 def finetune(

@@ -112,6 +112,7 @@ def test_a_finished_teacher_is_given_for_the_same_request_alone(tmp_path, base, 
     weights = (tmp_path / "ft/model.safetensors").read_bytes()
     again = finetune("a.csv")
     assert again.returncode == 0
+    assert first.stdout == again.stdout
     assert json.loads(again.stdout) == json.loads((tmp_path / "ft/validation.json").read_text())
     assert "ft holds this training, finished: nothing was trained." in again.stderr
     for dataset, option, differing in (
