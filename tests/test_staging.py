@@ -13,14 +13,7 @@ from replaced_folders import NEW, OLD, content, fill, own, replaced_folder
 
 from sentiment_hf import SentimentError
 from sentiment_hf.checkpoint.files import write_json
-from sentiment_hf.checkpoint.staging import (
-    current_folder,
-    locked,
-    new_folder,
-    recover_folder,
-    staged_folder,
-)
-from sentiment_hf.export.folder import free_folder
+from sentiment_hf.checkpoint.staging import current_folder, locked, recover_folder, staged_folder
 
 REPLACE = """
 def own(folder):
@@ -30,13 +23,6 @@ with locked(target), staged_folder(target, own) as new:
     (new / "sub").mkdir()
     for name in ("a", "sub/c", "sub/d"):
         (new / name).write_text("new")
-"""
-
-FILL = """
-from sentiment_hf.checkpoint.staging import new_folder
-
-with new_folder(target) as new:
-    (new / "a").write_text("cut off")
 """
 
 
@@ -123,16 +109,6 @@ def test_the_new_folder_takes_the_place_of_the_old_one_only_at_the_end(tmp_path)
         }
     assert content(target) == NEW
     assert os.listdir(target.parent) == ["model"]
-
-
-@pytest.mark.parametrize("step", range(2, 16, 4))
-def test_a_new_folder_that_was_cut_off_is_filled_by_the_next_attempt(tmp_path, step):
-    target = tmp_path / "model"
-    assert not run_killed_at(step, FILL, target)
-    with new_folder(free_folder(target)) as new:
-        fill(new, NEW)
-    assert content(target) == NEW
-    assert os.listdir(tmp_path) == ["model"]
 
 
 @pytest.mark.parametrize("name", ["model", "other/../model", "link"])

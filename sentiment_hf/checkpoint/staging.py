@@ -263,8 +263,32 @@ def _link(source: Path, target: Path) -> None:
         sync(target)
 
 
+def check_free(folder: Path) -> None:
+    """Refuses a place where there is something; a mounted volume may bring its own folder along."""
+    names = set(os.listdir(folder)) - {VOLUME_FOLDER, LOCK_FILE} if folder.is_dir() else {""}
+    if os.path.lexists(folder) and names:
+        raise SentimentError(f"{folder} is there already: name another folder with `output`.")
+
+
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """Gives a folder to fill, whose files then take their places in `folder` together."""
-    with locked(folder), staged_folder(folder, lambda _: ()) as new:
+    """Gives a folder to fill, which then becomes `folder`, one that is empty or not there."""
+    if folder.exists():  # It may be a mounted volume.
+        with locked(folder):
+            check_free(folder)  # A checkpoint may have been saved there meanwhile.
+            with staged_folder(folder, lambda _: ()) as new:
+                yield new
+        return
+    folder = folder.resolve()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    new = folder.with_name(f"{STAGING}{secrets.token_hex(8)}")
+    new.mkdir()
+    try:
         yield new
+        for path in [*new.rglob("*"), new]:
+            sync(path)
+        os.rename(new, folder)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    sync(folder.parent)

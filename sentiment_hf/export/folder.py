@@ -10,7 +10,7 @@ from sentiment_hf.checkpoint.card import as_code, as_text
 from sentiment_hf.checkpoint.download import find_checkpoint, model_name
 from sentiment_hf.checkpoint.files import plain_path, write_text
 from sentiment_hf.checkpoint.folder import CARD_FILE, REFERENCE_NAME, read_config
-from sentiment_hf.checkpoint.staging import VOLUME_FOLDER, is_leftover
+from sentiment_hf.checkpoint.staging import check_free
 from sentiment_hf.checkpoint.tokenizer_file import read_tokenizer
 from sentiment_hf.errors import SentimentError
 from sentiment_hf.model.config import LSTMConfig
@@ -34,14 +34,9 @@ def open_source(model: str | Path | None) -> Source:
 
 
 def free_folder(output: str | Path) -> Path:
-    """The folder to write, which is empty but for what a killed writer has left there."""
+    """The folder to write, in which nothing may be."""
     folder = plain_path(Path(output))
-    if folder.is_dir():
-        is_free = all(is_leftover(path) or path.name == VOLUME_FOLDER for path in folder.iterdir())
-    else:
-        is_free = not os.path.lexists(folder)
-    if not is_free:
-        raise SentimentError(f"{folder} is there already: name another folder with `output`.")
+    check_free(folder)
     return folder
 
 
