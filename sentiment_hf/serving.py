@@ -109,7 +109,7 @@ def build_server(
             if len(body) > MOST_BYTES:
                 raise HTTPException(413, f"The body is larger than {MOST_BYTES:,} bytes.")
         texts, top_k = _parse(bytes(body))
-        answers = await batcher.answer(texts)
+        answers = await batcher.answer(texts, top_k)
         rows = [
             {"text": text, **answer}
             for text, labels in zip(texts, answers, strict=True)
@@ -175,6 +175,7 @@ _Answers = list[list[dict[str, Any]]]
 
 class _Request(NamedTuple):
     texts: list[str]
+    top_k: int | None
     answers: "asyncio.Future[_Answers]"
 
 
@@ -186,9 +187,9 @@ class _Batcher:
         self._waiting: asyncio.Queue[_Request] = asyncio.Queue(most_waiting)
         self._thread = ThreadPoolExecutor(1)
 
-    async def answer(self, texts: list[str]) -> _Answers:
-        """For each text all labels with scores, best first."""
-        request = _Request(texts, asyncio.get_running_loop().create_future())
+    async def answer(self, texts: list[str], top_k: int | None) -> _Answers:
+        """For each text at least `top_k` labels with scores, best first."""
+        request = _Request(texts, top_k, asyncio.get_running_loop().create_future())
         try:
             self._waiting.put_nowait(request)
         except asyncio.QueueFull as error:
@@ -210,7 +211,9 @@ class _Batcher:
 
     async def _compute(self, batch: list[_Request]) -> None:
         texts = [text for request in batch for text in request.texts]
-        call = partial(self._pipe, texts, top_k=None)
+        wanted = [request.top_k for request in batch]
+        top_k = None if None in wanted else max(k for k in wanted if k is not None)
+        call = partial(self._pipe, texts, top_k=top_k)
         try:
             answers = iter(await asyncio.get_running_loop().run_in_executor(self._thread, call))
         except Exception as error:
