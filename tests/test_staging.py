@@ -13,7 +13,13 @@ from replaced_folders import NEW, OLD, content, fill, own, replaced_folder
 
 from sentiment_hf import SentimentError
 from sentiment_hf.checkpoint.files import write_json
-from sentiment_hf.checkpoint.staging import current_folder, locked, recover_folder, staged_folder
+from sentiment_hf.checkpoint.staging import (
+    current_folder,
+    locked,
+    new_folder,
+    recover_folder,
+    staged_folder,
+)
 
 REPLACE = """
 def own(folder):
@@ -281,3 +287,12 @@ def test_a_mounted_volume_is_replaced_without_touching_what_is_beside_it(tmp_pat
     assert tried
     assert all(path.startswith(f"{target}/") for path in tried if path != str(target))
     assert content(target) == NEW
+
+
+def test_a_checkpoint_that_was_saved_meanwhile_is_not_overwritten(tmp_path):
+    target = tmp_path / "model"
+    target.mkdir()
+    fill(target, OLD)
+    with pytest.raises(SentimentError, match="is there already"), new_folder(target):
+        raise AssertionError("filled")
+    assert content(target) == OLD

@@ -1,6 +1,5 @@
 """What every export begins and ends with: the checkpoint, the folder to write, the card."""
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +11,6 @@ from sentiment_hf.checkpoint.files import plain_path, write_text
 from sentiment_hf.checkpoint.folder import CARD_FILE, REFERENCE_NAME, read_config
 from sentiment_hf.checkpoint.staging import check_free
 from sentiment_hf.checkpoint.tokenizer_file import read_tokenizer
-from sentiment_hf.errors import SentimentError
 from sentiment_hf.model.config import LSTMConfig
 
 
