@@ -80,7 +80,7 @@ class LSTMConfig:
         self._check(
             "id2label",
             not any(map(label_fault, names)),
-            f"names of one printable line of at most {LONGEST_LABEL} characters",
+            f"names of one printable line of 1 to {LONGEST_LABEL} characters",
         )
 
     def _check(self, name: str, valid: bool, expected: str) -> None:
