@@ -80,8 +80,8 @@ def find_checkpoint(
         raise SentimentError(f"The model {str(model)!r} does not exist: there is no such folder.")
     if at and (not named or revision not in (None, named)):
         raise SentimentError(
-            f"The model {str(model)!r} needs one revision: after its '@', or as `revision`, which is"
-            f" {revision!r}."
+            f"The model {str(model)!r} needs one revision: after its '@', or as `revision`, which"
+            f" is {revision!r}."
         )
     revision = named or revision
     if revision and (".." in re.split(r"[/\\]", revision) or Path(revision).is_absolute()):
