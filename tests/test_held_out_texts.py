@@ -126,3 +126,19 @@ def test_how_often_a_small_data_set_is_repeated_is_said(run, save, tmp_path):
     assert ", 2 times an epoch; 4 rows are held out." in line
     (first, _) = json.loads((tmp_path / "out/training.json").read_text())["data"]["datasets"]
     assert "repeats" not in first
+
+
+def test_with_a_teacher_other_splits_may_have_other_columns(tmp_path):
+    rows = {"body": texts_of("film", 60), "verdict": ["neg", "pos"] * 30}
+    reviews = DatasetDict(
+        train=Dataset.from_dict(rows),
+        test=Dataset.from_dict({"id": [1, 2], "n": [3, 4]}),
+        extra=Dataset.from_dict({"note": ["a", "b"]}),
+    )
+    options = {"text_column": "body", "label_column": "verdict"}
+    read_rows = read_training_rows([reviews], ["extra"], 0, options, is_taught=True)
+    assert read_rows.unlabelled["text"][:] == ["a", "b"]
+    path = tmp_path / "own.csv"
+    reviews["train"].to_csv(path, index=False)
+    named = {"label_column": "verdict"}
+    assert len(read_training_rows([path], [], 0, named, is_taught=True).labelled[0].train) == 54

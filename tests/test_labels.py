@@ -11,7 +11,12 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
 from sentiment_hf import SentimentError, evaluate, load_reviews, train
-from sentiment_hf.data.label_map import label_map_argument, match_labels, parse_label_map
+from sentiment_hf.data.label_map import (
+    label_map_argument,
+    match_labels,
+    parse_label_map,
+    suggested_pairs,
+)
 from sentiment_hf.data.splits import labelled_rows, rows_with_text
 from sentiment_hf.training.rows import read_training_rows
 
@@ -308,3 +313,9 @@ def test_labels_that_a_checkpoint_does_not_know_are_listed_beside_its_own(
     assert result.stderr.startswith("error: ")
     for name in (*map(str, values), "neg", "pos"):
         assert repr(name) in result.stderr
+
+
+def test_a_number_is_no_form_of_another_in_a_suggestion():
+    known = [str(stars) for stars in range(1, 6)]
+    assert suggested_pairs(["6", "10"], known) == "6=NAME,10=NAME"
+    assert suggested_pairs(["1 star", "POSITIVE"], ["1", "pos"]) == "'1 star=1,POSITIVE=pos'"

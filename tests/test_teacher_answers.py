@@ -63,7 +63,16 @@ def test_another_teacher_and_other_texts_are_asked_anew():
     assert ask(CountingTeacher(), texts=[]) == []
 
 
-@pytest.mark.parametrize("damage", [lambda content: content[:-5], lambda content: b""])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:-5],
+        lambda content: b"",
+        lambda content: content[:-4] + bytes(4),
+        lambda content: b"PK" + content[2:],
+    ],
+    ids=["cut", "empty", "zeros", "other"],
+)
 def test_answers_that_are_kept_in_half_do_not_count(damage):
     ask(CountingTeacher())
     kept = list((Path(datasets.config.HF_DATASETS_CACHE) / "teacher_answers").iterdir())

@@ -122,19 +122,26 @@ def label_id(name: str, known_names: Sequence[str]) -> int | None:
 def suggested_pairs(names: Sequence[str], known_names: Sequence[str], most: int = 5) -> str:
     """A label map for names that are not known, to be completed by the user.
 
-    A name stands for the known one of which it is a longer or shorter form (`POSITIVE`, `pos`);
-    otherwise for NAME, because whoever copies a wrong guess would train on swapped labels.
+    A name stands for the known one of which it is a longer or shorter form (`POSITIVE`, `pos`, but
+    not `10`, `1`); otherwise for NAME, because whoever copies a wrong guess would train on swapped
+    labels.
     """
     pairs = {}
     for name in names[:most]:
         alike = {
             known: min(len(name), len(known))
             for known in known_names
-            if _folded(name).startswith(_folded(known)) or _folded(known).startswith(_folded(name))
+            if _are_forms(*sorted((_folded(name), _folded(known)), key=len))
         }
         best = [known for known, length in alike.items() if length == max(alike.values())]
         pairs[name] = best[0] if len(best) == 1 else "NAME"
     return label_map_argument(pairs) + (",..." if len(names) > most else "")
+
+
+def _are_forms(short: str, long: str) -> bool:
+    return long.startswith(short) and not (
+        short[-1:].isdigit() and long[len(short) :][:1].isdigit()
+    )
 
 
 def _folded(name: str) -> str:

@@ -30,10 +30,9 @@ from sentiment_hf.training.summary import summarize
 from sentiment_hf.training.texts import open_texts, texts_of_test_splits, unlabelled_texts
 
 SOFT_LABEL_NAMES = ["neg", "pos"]
-# A data set among several has about that share of the largest one's rows in an epoch, or more ...
-LEAST_SHARE = 0.25
-# ... unless its rows would be repeated more often than this.
-MOST_REPEATS = 8
+# A data set among several has about this share of the largest one's rows in an epoch, or more, and
+# none of its rows more often than this.
+LEAST_SHARE, MOST_REPEATS = 0.25, 8
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +71,6 @@ class TrainingRows:
 
     def record(self, reading: Mapping[str, Any]) -> dict[str, Any]:
         """What `training.json` says of the data, and of the options that they were read with."""
-        one = self.labelled[0]
         parts = [
             {
                 "dataset": rows.name,
@@ -88,11 +86,11 @@ class TrainingRows:
             "dataset": ", ".join(rows.name for rows in self.labelled),
             "revision": reading.get("revision"),
             **{name: value for name, value in reading.items() if value and name != "revision"},
-            "fingerprint": one.train._fingerprint,
+            "fingerprint": parts[0]["fingerprint"],
             "train_rows": sum(len(rows.train) for rows in self.labelled),
             "validation_rows": sum(len(rows.validation) for rows in self.labelled),
             **({} if self.unlabelled is None else {"unlabelled_rows": len(self.unlabelled)}),
-            **({"datasets": parts} if len(parts) > 1 else one.summary),
+            **({"datasets": parts} if len(parts) > 1 else self.labelled[0].summary),
         }
 
     def log(self) -> None:
@@ -167,7 +165,10 @@ def read_training_rows(
         labelled[number] = replace(rows, repeats=min(MOST_REPEATS, max(1, wanted)))
     unlabelled = None
     if unlabelled_splits or is_taught:
-        texts = [open_texts(source, options) for source in sources]
+        texts = [
+            open_texts(source, unlabelled_splits, one.columns, options)
+            for source, one in zip(sources, opened, strict=True)
+        ]
         held_out |= texts_of_test_splits(texts)
         if unlabelled_splits:
             unlabelled = unlabelled_texts(texts, unlabelled_splits, held_out)
@@ -195,8 +196,7 @@ class _Opened:
     name: str
     splits: DatasetDict
     columns: Columns
-    # Training rows that the label map drops.
-    dropped: int = 0
+    dropped: int = 0  # Training rows that the label map drops.
 
     @property
     def label_names(self) -> list[str]:

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import datasets
 import numpy as np
+import torch
 from datasets import Dataset
 from tokenizers import Tokenizer
 
 from sentiment_hf.arguments import check_whole
 from sentiment_hf.checkpoint.download import find_checkpoint, model_name
-from sentiment_hf.checkpoint.files import read_json, replaced_file
+from sentiment_hf.checkpoint.files import read_json, write_tensors
 from sentiment_hf.checkpoint.folder import CONFIG_FILE
+from sentiment_hf.checkpoint.weights import CHECKSUM_KEY, read_tensors, weights_checksum
 from sentiment_hf.data.batching import EncodedRows, target_probabilities
 from sentiment_hf.data.label_map import (
     label_id,
@@ -42,6 +44,9 @@ if TYPE_CHECKING:
 Teacher: TypeAlias = "SentimentPipeline | TransformersTeacher"
 # The teacher's part in the target of a row that has a label of its own.
 TEACHER_SHARE = 0.5
+ANSWERS = "answers"
+# Another one where teachers are asked in another way.
+ANSWERS_VERSION = 1
 TEXTS_AT_ONCE = 2048
 
 logger = logging.getLogger(__name__)
@@ -114,7 +119,8 @@ def rows_with_targets(
     ]
     teachers = [load_teacher(model, device=device, dtype=dtype) for model in teaching.teachers]
     matrices = [_label_matrix(teacher, names, teaching.label_map) for teacher in teachers]
-    checksums = [teacher.checksum() for teacher in teachers]
+    # All that the answers depend on; the precision is no part of what a teacher is.
+    checksums = [f"{ANSWERS_VERSION} {dtype} {teacher.checksum()}" for teacher in teachers]
     if teachers:
         whole = rows.training_texts
         sentences = DEFAULT_SENTENCES if teaching.sentences is None else teaching.sentences
@@ -159,7 +165,7 @@ def _label_matrix(
             f"; name the pairs with `teacher_label_map` {suggested_pairs(unknown, names)}, or drop"
             f" a label: {label_map_argument({unknown[0]: ''})}."
             if unknown
-            else f": none of them stands for {listed(missing)}."
+            else f": none of them stands for {listed(missing)}, whose rows `label_map` can drop."
         )
         raise SentimentError(
             f"The teacher's labels {listed(left)} do not match the data's {listed(names)}{hint}"
@@ -186,11 +192,11 @@ def kept_answers(teacher: Teacher, checksum: str, texts: Dataset) -> np.ndarray:
     with datasets.utils.tqdm(total=len(texts), desc="Asking the teacher", unit="text") as progress:
         for piece in texts.select_columns(["text"]).iter(TEXTS_AT_ONCE):
             content = json.dumps([checksum, piece["text"]]).encode()
-            path = folder / f"{hashlib.sha256(content).hexdigest()}.npy"
+            path = folder / f"{hashlib.sha256(content).hexdigest()}.safetensors"
             shape = len(piece["text"]), len(teacher.label_names)
             kept = _read_answers(path, shape)
             if kept is None:
-                kept = np.asarray(teacher.probabilities(piece["text"]), dtype=np.float32)
+                kept = np.ascontiguousarray(teacher.probabilities(piece["text"]), np.float32)
                 _write_answers(path, kept)
             answers.append(kept)
             progress.update(len(kept))
@@ -199,17 +205,16 @@ def kept_answers(teacher: Teacher, checksum: str, texts: Dataset) -> np.ndarray:
 
 def _read_answers(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
     try:
-        answers = np.load(path)
-    except (OSError, ValueError, EOFError):  # There is none, or it is damaged.
+        return read_tensors(path, {ANSWERS: shape})[ANSWERS]
+    except SentimentError:  # There are none, or they are damaged.
         return None
-    return answers if answers.shape == shape and answers.dtype == np.float32 else None
 
 
 def _write_answers(path: Path, answers: np.ndarray) -> None:
+    checksum = {CHECKSUM_KEY: weights_checksum({ANSWERS: answers})}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replaced_file(path) as new, open(new, "wb") as file:
-            np.save(file, answers)
+        write_tensors(path, {ANSWERS: torch.from_numpy(answers)}, checksum)
     except OSError as error:
         if unwritable := cache_error(error):
             raise unwritable from error

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets
 
-from sentiment_hf.data.columns import find_text_column, with_plain_strings
+from sentiment_hf.data.columns import Columns, find_text_column, with_plain_strings
 from sentiment_hf.data.loading import DatasetSource, open_dataset
 from sentiment_hf.data.splits import (
     TEST_SPLIT,
@@ -37,19 +37,31 @@ def unlabelled_texts(
 
 
 def texts_of_test_splits(opened: Sequence[DatasetDict]) -> set[str]:
-    return {text for one in opened if TEST_SPLIT in one for text in one[TEST_SPLIT]["text"]}
+    tests = [one[TEST_SPLIT] for one in opened if TEST_SPLIT in one]
+    return {text for test in tests if "text" in test.column_names for text in test["text"]}
 
 
-def open_texts(source: DatasetSource, options: Mapping[str, Any]) -> DatasetDict:
-    """All splits of a data set with the column `text` alone, whatever labels they have."""
+def open_texts(
+    source: DatasetSource, splits: Sequence[str], columns: Columns, options: Mapping[str, Any]
+) -> DatasetDict:
+    """All splits of a data set; of some, and of the test split, the column `text` alone.
+
+    Args:
+        columns: those of the labelled splits; the others may have others.
+    """
     opened: Any = open_dataset(
         source, config=options.get("config"), revision=options.get("revision")
     )
+    labels = None if columns.label is None else [columns.label]
     for name, split in opened.items():
-        column = find_text_column(split.features, options.get("text_column"))
-        texts = split.select_columns([column])
-        opened[name] = texts if column == "text" else texts.rename_column(column, "text")
-    return with_plain_strings(opened)
+        column: str | None = columns.text if columns.text in split.features else None
+        if column is None and name in splits:
+            column = find_text_column(split.features, labels=labels)
+        if column is not None and name in (*splits, TEST_SPLIT):
+            texts = split.select_columns([column])
+            texts = texts if column == "text" else texts.rename_column(column, "text")
+            opened[name] = with_plain_strings(DatasetDict({name: texts}))[name]
+    return opened
 
 
 def pretraining_texts(

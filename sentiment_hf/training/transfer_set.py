@@ -6,6 +6,7 @@ stands in the sentences of long ones, and in pieces of these.
 
 import re
 from collections.abc import Iterator, Set
+from itertools import chain
 
 import numpy as np
 from datasets import Dataset
@@ -41,7 +42,7 @@ def transfer_set(
     pieces = texts.map(
         _pieces_of_batch, batched=True, input_columns=["text"], desc="Splitting into sentences"
     )
-    seen = {hash(text) for text in (*texts["text"], *excluded)}
+    seen = {hash(text) for text in chain(texts["text"], excluded)}
     chosen = []
     for number, piece in enumerate(pieces["text"]):
         if hash(piece) not in seen:

@@ -4,6 +4,7 @@ Weights are read from safetensors alone and no code of a repository is run.
 """
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -66,6 +67,8 @@ class TransformersTeacher:
         for numbers, pieces in self._batches(rows):
             try:
                 answers[numbers] = self._answer(pieces)
+            except (torch.OutOfMemoryError, MemoryError):
+                raise
             except Exception as error:  # Each architecture has exceptions of its own.
                 raise SentimentError(
                     f"The teacher {self.name!r} failed at a text: {first_line(error)}."
@@ -101,7 +104,11 @@ class TransformersTeacher:
 
     def checksum(self) -> str:
         """The sha256 of all that the answers depend on."""
+        config = self.model.config.to_dict()
+        for name in ("_name_or_path", "transformers_version"):  # The answers stay the same.
+            config.pop(name, None)
         digest = hashlib.sha256(repr((self.label_names, self.encode.max_length)).encode())
+        digest.update(json.dumps(config, sort_keys=True, default=str).encode())
         digest.update(self.tokenizer.backend_tokenizer.to_str().encode())
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(name.encode())
