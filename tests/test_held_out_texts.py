@@ -131,11 +131,11 @@ def test_how_often_a_small_data_set_is_repeated_is_said(run, save, tmp_path):
 def test_with_a_teacher_other_splits_may_have_other_columns(tmp_path):
     rows = {"body": texts_of("film", 60), "verdict": ["neg", "pos"] * 30}
     reviews = DatasetDict(
-        train=Dataset.from_dict(rows),
         test=Dataset.from_dict({"id": [1, 2], "n": [3, 4]}),
+        train=Dataset.from_dict(rows),
         extra=Dataset.from_dict({"note": ["a", "b"]}),
     )
-    options = {"text_column": "body", "label_column": "verdict"}
+    options = {"label_column": "verdict"}
     read_rows = read_training_rows([reviews], ["extra"], 0, options, is_taught=True)
     assert read_rows.unlabelled["text"][:] == ["a", "b"]
     path = tmp_path / "own.csv"

@@ -211,7 +211,7 @@ def _open(
     there: Any = open_dataset(
         source, config=options.get("config"), revision=options.get("revision")
     )
-    features = next(iter(there.values())).features
+    features = there[TRAIN_SPLIT if TRAIN_SPLIT in there else next(iter(there))].features
     columns = find_columns(features, options.get("text_column"), options.get("label_column"))
     own = [name for name in VALIDATION_SPLITS if name in there]
     name = dataset_name(source)
