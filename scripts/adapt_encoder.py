@@ -20,6 +20,7 @@ import torch
 from datasets import Dataset
 from encoder_training import (
     BASE,
+    STEPS_FOLDER,
     checksum,
     finished_figures,
     load_tokenizer,
@@ -57,14 +58,13 @@ def main() -> None:
     splits = [name for name in arguments.unlabelled_split.split(",") if name]
     reading = {"label_map": arguments.label_map}
     rows = read_training_rows(arguments.datasets, splits, arguments.seed, reading)
-    with redirect_stdout(sys.stderr):  # The trainer prints its losses.
-        figures = adapt(
-            rows.training_texts,
-            arguments.output,
-            base=arguments.base,
-            epochs=arguments.epochs,
-            seed=arguments.seed,
-        )
+    figures = adapt(
+        rows.training_texts,
+        arguments.output,
+        base=arguments.base,
+        epochs=arguments.epochs,
+        seed=arguments.seed,
+    )
     print(json.dumps(figures, indent=2))
 
 
@@ -83,7 +83,6 @@ def adapt(
     set_seed(seed)  # The head may begin with random weights.
     model = AutoModelForMaskedLM.from_pretrained(base)
     request = {
-        "base": base,
         "epochs": epochs,
         "learning_rate": learning_rate,
         "batch_size": batch_size,
@@ -108,7 +107,7 @@ def adapt(
                 windows.append(
                     {"input_ids": [tokenizer.cls_token_id, *window, tokenizer.sep_token_id]}
                 )
-    steps = output / "steps"
+    steps = output / STEPS_FOLDER
     trainer = Trainer(
         model,
         training_arguments(
@@ -123,7 +122,8 @@ def adapt(
         data_collator=DataCollatorForLanguageModeling(tokenizer, mlm_probability=MASKED),
         train_dataset=windows,
     )
-    trainer.train(resume_from_checkpoint=newest_checkpoint(steps))
+    with redirect_stdout(sys.stderr):  # The trainer prints its losses.
+        trainer.train(resume_from_checkpoint=newest_checkpoint(steps))
     model.base_model.save_pretrained(output)
     tokenizer.save_pretrained(output)
     figures = {"windows": len(windows), "steps": trainer.state.global_step}

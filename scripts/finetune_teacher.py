@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from encoder_training import (
     BASE,
+    STEPS_FOLDER,
     checksum,
     finished_figures,
     load_tokenizer,
@@ -56,8 +57,7 @@ def main() -> None:
     parser.add_argument("--max-length", type=int, default=512, help="word pieces of a text")
     parser.add_argument("--seed", type=int, default=0)
     arguments = vars(parser.parse_args())
-    with redirect_stdout(sys.stderr):  # The trainer prints its losses.
-        figures = finetune(arguments.pop("datasets"), **arguments)
+    figures = finetune(arguments.pop("datasets"), **arguments)
     print(json.dumps(figures, indent=2))
 
 
@@ -85,7 +85,6 @@ def finetune(
         problem_type="single_label_classification",
     )
     request = {
-        "base": base,
         "epochs": epochs,
         "learning_rate": learning_rate,
         "batch_size": batch_size,
@@ -107,10 +106,11 @@ def finetune(
     training = [
         row for one in rows.labelled for row in encoded(one.train, encode, classes) * one.repeats
     ]
+    steps = output / STEPS_FOLDER
     trainer = Trainer(
         model,
         training_arguments(
-            output / "steps",
+            steps,
             num_train_epochs=epochs,
             learning_rate=learning_rate,
             per_device_train_batch_size=batch_size,
@@ -126,21 +126,23 @@ def finetune(
         compute_metrics=accuracy,
         compute_loss_func=lambda outputs, labels, **_: cross_entropy(outputs.logits, labels),
     )
-    trainer.train(resume_from_checkpoint=newest_checkpoint(output / "steps"))
-    model.save_pretrained(output)
-    tokenizer.save_pretrained(output)
-    measured = {
-        name: trainer.evaluate(part, metric_key_prefix=name)[f"{name}_accuracy"]
-        for name, part in validation.items()
-    }
+    with redirect_stdout(sys.stderr):  # The trainer prints its losses.
+        trainer.train(resume_from_checkpoint=newest_checkpoint(steps))
+        model.save_pretrained(output)
+        tokenizer.save_pretrained(output)
+        measured = {
+            name: trainer.evaluate(part, metric_key_prefix=name)[f"{name}_accuracy"]
+            for name, part in validation.items()
+        }
     write_json(output / FIGURES_FILE, measured)
     return measured
 
 
 def encoded(split: Any, encode: HeadAndTailEncoder, classes: int) -> list[dict[str, Any]]:
     """Rows whose labels are probabilities: a soft label is that of the second class."""
+    one_hot = np.eye(classes).tolist()
     labels = [
-        [1 - label, label] if isinstance(label, float) else np.eye(classes)[label].tolist()
+        [1 - label, label] if isinstance(label, float) else one_hot[label]
         for label in split["label"]
     ]
     return [

@@ -8,6 +8,7 @@ from script_process import SCRIPTS, run_script
 from tiny_bert import save_tiny_bert
 
 from sentiment_hf.checkpoint.folder import EVALUATION_FILE
+from sentiment_hf.errors import SentimentError
 from sentiment_hf.training.transformers_teacher import TransformersTeacher
 
 
@@ -67,6 +68,7 @@ def test_few_labels_writes_its_page(tmp_path, base, checkpoint, short_reviews):
     done = run_script("few_labels.py", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "few_labels.md").read_text()
+    assert done.stdout == page + "\n"
     row = next(line for line in page.splitlines() if line.startswith("| 60 |"))
     accuracies = [float(cell) for cell in row.split("|")[2:-1]]
     assert len(accuracies) == 4
@@ -116,19 +118,55 @@ def test_a_finished_teacher_is_given_for_the_same_request_alone(tmp_path, base, 
     assert json.loads(again.stdout) == json.loads((tmp_path / "ft/validation.json").read_text())
     assert "ft holds this training, finished: nothing was trained." in again.stderr
     for dataset, option, differing in (
-        ("flipped.csv", ["--seed", 3], "another seed (0, not 3)"),
-        ("a.csv", ["--epochs", 3], "another epochs (2.0, not 3.0)"),
-        ("flipped.csv", [], "another data ({'a.csv': ["),
+        ("flipped.csv", ["--seed", 3], "has another seed (0, not 3)"),
+        ("a.csv", ["--epochs", 3], "has another epochs (2.0, not 3.0)"),
+        ("flipped.csv", [], "read other data: the data has changed; run"),
     ):
         refused = finetune(dataset, *option)
         assert refused.returncode == 2
         *_, last = refused.stderr.splitlines()
-        assert last.startswith(f"error: The training in ft has {differing}")
+        assert last.startswith(f"error: The training in ft {differing}")
+    # The base is known by its content, and no path of it is kept.
+    same = finetune("a.csv", "--base", "./base/../base")
+    assert same.stdout == first.stdout
+    assert str(base) not in (tmp_path / "ft/request.json").read_text()
     save_tiny_bert(base, ["a", "dull", "warm", "film", "book"], kind="BertModel")
-    assert "another base_sha256" in finetune("a.csv").stderr
+    assert "began with another `base`: the encoder has changed; run" in finetune("a.csv").stderr
     (tmp_path / "ft/request.json").unlink()
     assert "ft holds files, and no request.json" in finetune("a.csv").stderr
     assert (tmp_path / "ft/model.safetensors").read_bytes() == weights
+
+
+@pytest.mark.slow
+def test_a_request_that_failed_before_it_trained_is_replaced(tmp_path, base, films):
+    def finetune(*options):
+        arguments = ["a.csv", "--base", base, "--epochs", 1, "--output", "ft", *options]
+        return run_script("finetune_teacher.py", *arguments, cwd=tmp_path)
+
+    films("a.csv", ("neg", "pos"))
+    (tmp_path / "ft").mkdir()
+    (tmp_path / "ft/request.json.0123456789abcdef.tmp").touch()  # As a kill leaves one.
+    failed = finetune("--max-length", 2)
+    assert failed.returncode == 2
+    assert "there is no room for words" in failed.stderr
+    assert (tmp_path / "ft/request.json").exists()
+    corrected = finetune("--max-length", 8)
+    assert corrected.returncode == 0, corrected.stderr
+    assert json.loads((tmp_path / "ft/request.json").read_text())["max_length"] == 8
+
+
+@pytest.mark.slow
+def test_a_request_is_kept_from_the_first_checkpoint_on(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPTS)
+    from encoder_training import finished_figures
+
+    assert finished_figures(tmp_path, {"seed": 0}, "figures.json") is None
+    assert finished_figures(tmp_path, {"seed": 1}, "figures.json") is None
+    (tmp_path / "steps/checkpoint-5").mkdir(parents=True)
+    assert finished_figures(tmp_path, {"seed": 1}, "figures.json") is None
+    with pytest.raises(SentimentError, match=r"another seed \(1, not 2\)"):
+        finished_figures(tmp_path, {"seed": 2}, "figures.json")
+    assert json.loads((tmp_path / "request.json").read_text()) == {"seed": 1}
 
 
 @pytest.mark.slow
@@ -179,7 +217,7 @@ def test_an_encoder_is_adapted_once_for_one_request(tmp_path, base, films):
     (tmp_path / "a.csv").write_text((tmp_path / "a.csv").read_text().replace("dull", "dry"))
     refused = run_script("adapt_encoder.py", *arguments, cwd=tmp_path)
     assert refused.returncode == 2
-    assert "error: The training in out has another texts" in refused.stderr
+    assert "error: The training in out read other texts: the texts have changed" in refused.stderr
     assert (tmp_path / "out/model.safetensors").read_bytes() == weights
 
 
@@ -199,6 +237,20 @@ def test_an_encoder_whose_tokenizer_lacks_a_token_is_one_sentence(tmp_path, base
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("left", ["config.json", "tokenizer_config.json"])
+def test_an_encoder_without_a_tokenizer_is_one_sentence(tmp_path, base, monkeypatch, left):
+    monkeypatch.syspath_prepend(SCRIPTS)
+    from encoder_training import load_tokenizer
+
+    for path in base.iterdir():
+        if path.name != left:
+            path.unlink()
+    with pytest.raises(SentimentError, match=r"has no tokenizer .*name another") as refused:
+        load_tokenizer(str(base), "pad_token")
+    assert refused.value.exit_status == 2
+
+
+@pytest.mark.slow
 def test_the_reference_is_measured_once_on_each_data_set(
     tmp_path, monkeypatch, checkpoint, short_reviews
 ):
@@ -208,10 +260,12 @@ def test_the_reference_is_measured_once_on_each_data_set(
     splits = {"train": short_reviews["train"], "validation": short_reviews["test"]}
     goods = tmp_path / "goods"
     DatasetDict(splits).save_to_disk(goods)
+    measure_once("sample", "test", checkpoint)  # As somebody may have done before.
     measure_once(str(goods), "validation", checkpoint)
-    measure_once("sample", "test", checkpoint)
+    measure_once("sample", "test", checkpoint, leads=True)
     record = (checkpoint / EVALUATION_FILE).read_text()
+    assert json.loads(record)["dataset"] == "sample"
     measure_once(str(goods), "validation", checkpoint)
-    measure_once("sample", "test", checkpoint)
+    measure_once("sample", "test", checkpoint, leads=True)
     assert (checkpoint / EVALUATION_FILE).read_text() == record
     assert "| goods | validation | 30 |" in (checkpoint / "README.md").read_text()
