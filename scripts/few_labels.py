@@ -61,6 +61,9 @@ def main() -> None:
     with figure(arguments.docs / "few_labels.png") as axes:
         for method, values in found.items():
             axes.semilogx(list(values), list(values.values()), marker="o", label=method)
+        # What stands there of itself are powers of ten in formulas, which the figures do not set.
+        axes.set_xticks(arguments.labels, [f"{count:,}" for count in arguments.labels])
+        axes.minorticks_off()
         axes.set(xlabel="labelled rows", ylabel="accuracy on the test split")
         axes.legend()
     lines = [
