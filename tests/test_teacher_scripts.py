@@ -260,12 +260,11 @@ def test_the_reference_is_measured_once_on_each_data_set(
     splits = {"train": short_reviews["train"], "validation": short_reviews["test"]}
     goods = tmp_path / "goods"
     DatasetDict(splits).save_to_disk(goods)
-    measure_once("sample", "test", checkpoint)  # As somebody may have done before.
     measure_once(str(goods), "validation", checkpoint)
-    measure_once("sample", "test", checkpoint, leads=True)
+    measure_once("sample", "test", checkpoint)
     record = (checkpoint / EVALUATION_FILE).read_text()
     assert json.loads(record)["dataset"] == "sample"
     measure_once(str(goods), "validation", checkpoint)
-    measure_once("sample", "test", checkpoint, leads=True)
+    measure_once("sample", "test", checkpoint)
     assert (checkpoint / EVALUATION_FILE).read_text() == record
     assert "| goods | validation | 30 |" in (checkpoint / "README.md").read_text()
