@@ -9,13 +9,8 @@ from typing import Any
 
 import click
 
-from sentiment_hf.errors import (
-    SentimentError,
-    end_as_by_ctrl_c,
-    json_text,
-    message_and_status,
-    printable,
-)
+from sentiment_hf.errors import SentimentError, json_text, message_and_status, printable
+from sentiment_hf.signals import end_as_by_ctrl_c
 
 
 class CommandGroup(click.Group):

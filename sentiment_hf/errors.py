@@ -4,15 +4,14 @@ import errno
 import json
 import os
 import re
-import signal
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+from sentiment_hf.signals import end_as_by_ctrl_c
 
 # What a terminal or an editor acts on instead of showing it: control characters (also of escape
 # sequences), line ends, marks that turn the direction of a line; and half characters without UTF-8.
@@ -119,29 +118,6 @@ def needs_extra(extra: str, message: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise SentimentError(f"{message}: pip install 'sentiment-hf[{extra}]'.") from error
-
-
-# The end of a machine that is only lent, and a terminal that is closed; Windows has no second.
-ENDING_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-SECONDS_TO_END = 5.0
-
-
-def end_as_by_ctrl_c() -> None:
-    """From here on SIGTERM and SIGHUP end the process as Ctrl-C does; ignored, they stay so."""
-    if threading.current_thread() is not threading.main_thread():
-        return
-    received = -SECONDS_TO_END
-
-    def interrupt(signum: int, frame: Any) -> None:
-        nonlocal received
-        # A terminal that closes sends several: the others do not cut off what ends cleanly.
-        if time.monotonic() - received > SECONDS_TO_END:
-            received = time.monotonic()
-            raise KeyboardInterrupt
-
-    for one in ENDING_SIGNALS:
-        if signal.getsignal(one) is signal.SIG_DFL:
-            signal.signal(one, interrupt)
 
 
 def run_script(main: Callable[[], None]) -> int:

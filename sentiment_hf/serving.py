@@ -12,9 +12,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from sentiment_hf.arguments import check_whole, listed_texts
-from sentiment_hf.errors import ENDING_SIGNALS, SentimentError, json_text, needs_extra
+from sentiment_hf.errors import SentimentError, json_text, needs_extra
 from sentiment_hf.http_access import MOST_BYTES, MOST_CHARACTERS, THIS_MACHINE, listen, middleware
 from sentiment_hf.pipeline import SentimentPipeline
+from sentiment_hf.signals import ENDING_SIGNALS
 
 with needs_extra("serve", "The server needs starlette and uvicorn"):
     import uvicorn

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 
 import pytest
 
@@ -112,6 +113,63 @@ def test_a_terminal_that_is_closed_changes_no_status():
         os.close(theirs)
         os.close(ours)
         assert process.wait(120) == status
+
+
+# A process that ends as by Ctrl-C forks one that would catch a KeyboardInterrupt and go on.
+FORKS = """
+import os, signal, time
+from sentiment_hf.signals import end_as_by_ctrl_c
+end_as_by_ctrl_c()
+try:
+    signal.raise_signal(signal.SIGTERM)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+reader, writer = os.pipe()
+if not (child := os.fork()):
+    os.write(writer, b"ready")
+    while True:
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            pass
+os.read(reader, 5)
+os.kill(child, signal.SIGTERM)
+print(os.WTERMSIG(os.waitpid(child, 0)[1]))
+"""
+
+
+# One whose forked processes are told to end before they have begun.
+TOO_EARLY = """
+import os, signal, time
+from sentiment_hf.signals import end_as_by_ctrl_c
+end_as_by_ctrl_c()
+ends = set()
+for _ in range(50):
+    if not (child := os.fork()):
+        time.sleep(20)
+        os._exit(0)
+    os.kill(child, signal.SIGTERM)
+    ends.add(os.WTERMSIG(os.waitpid(child, 0)[1]))
+print(*ends)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.parametrize(
+    ("program", "printed"),
+    [(FORKS, ["interrupted", str(TERM)]), (TOO_EARLY, [str(TERM)])],
+    ids=["at work", "at its beginning"],
+)
+def test_a_forked_process_ends_at_once(program, printed):
+    """Else a pool waits for ever at its end, as in `map(num_proc=2)`."""
+    command = [sys.executable, "-c", program]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        assert process.communicate(timeout=60)[0].split() == printed
+        assert process.returncode == 0
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_a_training_in_a_thread_is_left_to_its_program():

@@ -17,7 +17,8 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
 from sentiment_hf.data.batching import Batch, TrainingBatches
-from sentiment_hf.errors import ENDING_SIGNALS, SentimentError
+from sentiment_hf.errors import SentimentError
+from sentiment_hf.signals import ENDING_SIGNALS
 from sentiment_hf.training.state import StateFolder, random_state, set_random_state
 
 SAVE_EVERY_SECONDS = 120.0
