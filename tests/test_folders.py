@@ -151,6 +151,26 @@ def test_a_saved_data_set_cannot_name_files_elsewhere(run, tmp_path):
         assert ("outside its folder" if files and files[0] else "damaged") in result.stderr
 
 
+def test_nothing_is_written_beside_a_saved_data_set(run, tmp_path):
+    """The folder may be read-only, as those that a notebook is lent."""
+    splits = DatasetDict()
+    for split in ("train", "test", "more"):
+        texts = [f"A {split} film, number {i}." for i in range(40)]
+        splits[split] = Dataset.from_dict({"text": texts, "label": ["pos", "neg"] * 20})
+    own, out = tmp_path / "own", tmp_path / "out"
+    splits.save_to_disk(own)
+    before = sorted(own.rglob("*"))
+    teacher = ["--teacher", "reference", "--unlabelled-split", "more", "--sentences", 5]
+    assert run("train", own, "--output", out, "--epochs", 1, *teacher).exit_code == 0
+    for command in (["evaluate", own], ["annotate", own, "--output", tmp_path / "labelled"]):
+        assert run(*command, "--model", out).exit_code == 0
+    assert sorted(own.rglob("*")) == before
+    # Another data set in the same place is another one.
+    shutil.rmtree(own)
+    DatasetDict(train=Dataset.from_dict({"text": ["new"], "label": ["pos"]})).save_to_disk(own)
+    assert rows_of(load_reviews(own)) == [("new", "pos")]
+
+
 @pytest.mark.parametrize("linked", ["train", "train/data-00000-of-00001.arrow"])
 def test_a_saved_data_set_cannot_link_to_files_elsewhere(run, tmp_path, linked):
     for name in ("other", "own"):

@@ -2,7 +2,6 @@
 
 import glob
 import hashlib
-import json
 import os
 import re
 from collections import Counter
@@ -82,7 +81,7 @@ def folder_arguments(path: Path, config: str | None) -> dict[str, Any]:
     for one in configs.values():
         for pattern in _patterns(one):
             if os.path.isabs(pattern) or re.search(r"://|::|(^|[/\\])\.\.($|[/\\])", pattern):
-                raise _elsewhere(path, pattern)
+                raise elsewhere(path, pattern)
     literal = _literal(path)
     if literal == os.path.abspath(path):
         return {"path": str(path)}
@@ -135,8 +134,8 @@ def _card_configs(path: Path) -> MetadataConfigs:
     """What a folder's card says of its files, read as `datasets` reads it."""
     card, more = path / config.REPOCARD_FILENAME, path / config.REPOYAML_FILENAME
     try:
-        data = DatasetCard.load(card).data if _regular(card).exists() else DatasetCardData()
-        if _regular(more).exists():
+        data = DatasetCard.load(card).data if regular(card).exists() else DatasetCardData()
+        if regular(more).exists():
             values = yaml.safe_load(more.read_text(encoding="utf-8")) or {}
             data = DatasetCardData(**{**data.to_dict(), **values})
         return MetadataConfigs.from_dataset_card_data(data)
@@ -159,7 +158,7 @@ def check_files(files: Iterable[str], path: Path) -> None:
     root = root.parent.parent if root.parent.name == "snapshots" else root
     for file in files if _card_configs(path) else ():
         if not Path(file).resolve().is_relative_to(root):
-            raise _elsewhere(path, os.path.relpath(file, path))
+            raise elsewhere(path, os.path.relpath(file, path))
 
 
 def card_names_files(path: Path) -> bool:
@@ -234,33 +233,14 @@ def is_hidden(name: str) -> bool:
     return name.startswith((".", "__"))
 
 
-def _elsewhere(path: Path, file: str) -> SentimentError:
+def elsewhere(path: Path, file: str) -> SentimentError:
     return SentimentError(
         f"The card of the data set {path} names files outside its folder, {file!r}; they were not"
         " read."
     )
 
 
-def check_saved(path: Path) -> None:
-    """Refuses what `save_to_disk` wrote where it is damaged or names files outside its folder."""
-    dictionary, folders = path / config.DATASETDICT_JSON_FILENAME, [path]
-    try:
-        if dictionary.exists():
-            names = json.loads(_regular(dictionary).read_bytes())["splits"]
-            check_split_names(names)
-            folders = [path / name for name in names]
-        for folder in folders:
-            state = _regular(folder / config.DATASET_STATE_JSON_FILENAME)
-            for file in json.loads(state.read_bytes())["_data_files"]:
-                name = file["filename"]
-                inside = (folder / name).resolve().is_relative_to(path.resolve())
-                if not (is_plain(name) and inside):
-                    raise _elsewhere(path, name)
-    except (KeyError, TypeError) as error:
-        raise SentimentError(f"The data set {path} is damaged: it lacks {error}.") from error
-
-
-def _regular(path: Path) -> Path:
+def regular(path: Path) -> Path:
     """The path of a file, which a device or a pipe is not: reading those may never end."""
     if path.exists() and not path.is_file():
         raise SentimentError(f"{path} is no regular file.")

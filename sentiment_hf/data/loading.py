@@ -20,7 +20,6 @@ from datasets import (
     Value,
     load_dataset,
     load_dataset_builder,
-    load_from_disk,
 )
 from datasets import config as datasets_config
 from datasets.packaged_modules.csv.csv import CsvConfig
@@ -39,15 +38,14 @@ from sentiment_hf.data.files import (
     cache_options,
     check_all_read,
     check_files,
-    check_saved,
     ending,
     file_arguments,
     folder_arguments,
     json_options,
-    plain_path,
 )
 from sentiment_hf.data.label_map import check_label_map
 from sentiment_hf.data.loading_errors import OFFLINE_DATASETS, dataset_errors
+from sentiment_hf.data.saved_folders import is_saved, load_saved
 from sentiment_hf.data.splits import TRAIN_SPLIT
 from sentiment_hf.data.text_folders import texts_in_folders
 from sentiment_hf.data.tokenization import IDS_COLUMN
@@ -208,10 +206,9 @@ def _open_folder(
     path: Path, config: str | None, revision: str | None, *, streaming: bool
 ) -> DatasetDict | IterableDatasetDict:
     _refuse_options(str(path), revision=revision)
-    if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
+    if is_saved(path):
         _refuse_options(str(path), config=config)
-        check_saved(path)
-        return _unformatted(load_from_disk(plain_path(path)))
+        return _unformatted(load_saved(path))
     if texts := texts_in_folders(path):
         _refuse_options(str(path), config=config)
         streams = {split: rows.to_iterable_dataset() for split, rows in texts.items()}
