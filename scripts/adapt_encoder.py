@@ -57,9 +57,11 @@ def main() -> None:
     arguments = parser.parse_args()
     splits = [name for name in arguments.unlabelled_split.split(",") if name]
     reading = {"label_map": arguments.label_map}
-    rows = read_training_rows(arguments.datasets, splits, arguments.seed, reading)
+    rows = read_training_rows(arguments.datasets, splits, arguments.seed, reading, is_taught=True)
+    texts = rows.training_texts
+    kept = [i for i, text in enumerate(texts["text"]) if text not in rows.excluded]
     figures = adapt(
-        rows.training_texts,
+        texts.select(kept),
         arguments.output,
         base=arguments.base,
         epochs=arguments.epochs,

@@ -201,20 +201,23 @@ def test_a_teacher_learns_soft_labels(tmp_path, base, films, run):
 
 @pytest.mark.slow
 def test_an_encoder_is_adapted_once_for_one_request(tmp_path, base, films):
-    arguments = [films("a.csv", ("neg", "pos")), "--base", base, "--epochs", 1, "--output", "out"]
+    arguments = ["films", "--base", base, "--epochs", 1, "--output", "out"]
     words = ["a", "dull", "warm", "film", "[MASK]"]
     save_tiny_bert(base, words, kind="BertForMaskedLM")
     change_json(base / "tokenizer_config.json", mask_token="[MASK]")
-    rows = (tmp_path / "a.csv").read_text()
-    (tmp_path / "a.csv").write_text(rows.replace("film", "film " * 10))
+    (tmp_path / "films").mkdir()
+    train = tmp_path / films("films/train.csv", ("neg", "pos"))
+    train.write_text(train.read_text().replace("film", "film " * 10))
+    # Five of the forty rows also stand in the test split, none of which is among four held out.
+    (tmp_path / "films/test.csv").write_text("".join(train.open().readlines()[:6]))
     done = run_script("adapt_encoder.py", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     weights = (tmp_path / "out/model.safetensors").read_bytes()
     again = run_script("adapt_encoder.py", *arguments, cwd=tmp_path)
     assert again.returncode == 0
     assert "nothing was trained" in again.stderr
-    assert json.loads(again.stdout) == {"windows": 36, "steps": 1}
-    (tmp_path / "a.csv").write_text((tmp_path / "a.csv").read_text().replace("dull", "dry"))
+    assert json.loads(again.stdout) == {"windows": 31, "steps": 1}
+    train.write_text(train.read_text().replace("dull", "dry"))
     refused = run_script("adapt_encoder.py", *arguments, cwd=tmp_path)
     assert refused.returncode == 2
     assert "error: The training in out read other texts: the texts have changed" in refused.stderr
