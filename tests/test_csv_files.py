@@ -200,6 +200,29 @@ def test_quotes_with_a_backslash_before_them_are_read(write, name):
     assert rows_of(reviews) == [(text, "pos") for text in texts]
 
 
+@pytest.mark.parametrize("name", ["own.tsv", "own.csv", "own/train.tsv"])
+def test_texts_between_tabs_need_no_quotes_around_them(write, name):
+    texts = ['"a good film', 'the "best" of all', '"well" it is', "a film", 'a screen of 6"']
+    path = write(name, "index\tsentence\tlabel", *(f"{i}\t{t}\tpos" for i, t in enumerate(texts)))
+    reviews = load_reviews(path.parent if "/" in name else path)
+    assert rows_of(reviews) == [(text, "pos") for text in texts]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ['"an open quote\tpos', '"He said ""no"""\tneg'],  # Somebody has doubled quotes.
+        ['"an open quote\tpos', 'a film\t"neg"'],  # Not of texts alone.
+        ['"an open quote\tpos', "and\tits\tend"],
+        ['"an open quote', 'goes on"s\tpos'],
+    ],
+)
+def test_texts_between_tabs_that_have_quotes_around_them_keep_their_rules(run, write, lines):
+    result = run("evaluate", write("own.tsv", "text\tlabel", "a film\tneg", *lines))
+    assert result.exit_code == 2
+    assert "own.tsv, line " in result.stderr
+
+
 @pytest.mark.parametrize(
     ("line", "lines", "advice"),
     [

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import pandas as pd
 from datasets import Features, Value
@@ -39,6 +39,12 @@ NUMBER = re.compile(r" *-?((0|[1-9][0-9]*)?\.[0-9]+([eE][+-][0-9]+)?|[1-9][eE][+
 _LIMIT = threading.Lock()
 
 
+class _Layout(NamedTuple):
+    separator: str
+    escape: str | None = None
+    is_quoted: bool = True
+
+
 def csv_options(paths: Iterable[str | Path], separator: str = ",") -> dict[str, Any]:
     """How `datasets` has to read csv files, so that their cells are what stands in them.
 
@@ -51,18 +57,20 @@ def csv_options(paths: Iterable[str | Path], separator: str = ",") -> dict[str, 
     layouts, columns = {}, []
     for path in map(Path, paths):
         if path.is_file():
-            found, escape, kinds = _checked(path, separator, *file_version(path))
-            layouts[found, escape] = path.name
+            layout, kinds = _checked(path, separator, *file_version(path))
+            layouts[layout] = path.name
             columns.append(kinds)
     if len(layouts) > 1:
         raise SentimentError(
-            f"The files {', '.join(layouts.values())} have different separators, or only some have"
-            " a backslash before the quotes in a text; read them one at a time."
+            f"The files {', '.join(layouts.values())} have different separators, or other rules for"
+            " quotes within a text; read them one at a time."
         )
-    sep, escape = next(iter(layouts), (separator, None))
-    options = {"sep": sep, "features": _features(columns), **CELLS}
-    if escape:
-        options["escapechar"] = escape
+    layout = next(iter(layouts), _Layout(separator))
+    options = {"sep": layout.separator, "features": _features(columns), **CELLS}
+    if layout.escape:
+        options["escapechar"] = layout.escape
+    if not layout.is_quoted:
+        options["quoting"] = csv.QUOTE_NONE
     if columns and all(len(kinds) == 1 for kinds in columns):
         # An empty line of a single column is an empty cell.
         options["skip_blank_lines"] = False
@@ -96,26 +104,32 @@ def _kind(cell: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _checked(
-    path: Path, expected: str, *version: int
-) -> tuple[str, str | None, dict[str, set[str]]]:
-    """The separator, what escapes quotes, and the columns of a file whose rows fit its header."""
+def _checked(path: Path, expected: str, *version: int) -> tuple[_Layout, dict[str, set[str]]]:
+    """The layout and the columns of a file whose rows fit its header."""
     check_text(path)
     with _open(path) as file:
-        separator = _separator(path, file.readline(), expected)
+        plain = _Layout(_separator(path, file.readline(), expected))
     try:
-        with _open(path) as file:
-            return separator, None, _check_rows(path, file, separator)
+        return _columns_of(path, plain)
     except SentimentError:
-        with _open(path) as file:
-            if not _escapes_quotes(file):
-                raise
-        with suppress(SentimentError), _open(path) as file:
-            return separator, "\\", _check_rows(path, file, separator, "\\")
+        for layout, is_likely in (
+            (plain._replace(escape="\\"), _escapes_quotes),
+            (plain._replace(is_quoted=False), _holds_quotes_as_they_are),
+        ):
+            with _open(path) as file:
+                if not is_likely(file, plain.separator):
+                    continue
+            with suppress(SentimentError):
+                return _columns_of(path, layout)
         raise
 
 
-def _escapes_quotes(file: Iterable[str]) -> bool:
+def _columns_of(path: Path, layout: _Layout) -> tuple[_Layout, dict[str, set[str]]]:
+    with _open(path) as file:
+        return layout, _check_rows(path, file, layout)
+
+
+def _escapes_quotes(file: Iterable[str], separator: str) -> bool:
     """Whether backslashes stand before quotes, and before nothing but these and backslashes."""
     found = False
     for line in file:
@@ -123,6 +137,20 @@ def _escapes_quotes(file: Iterable[str]) -> bool:
         if "\\" in re.sub(r'\\["\\]', "", line):
             return False
     return found
+
+
+def _holds_quotes_as_they_are(file: Iterable[str], separator: str) -> bool:
+    """Whether texts stand between tabs without quotes around them, as in the files of GLUE.
+
+    Then each line is a row, nobody has doubled a quote, and only one column, not its name, has any.
+    """
+    columns = set()
+    for number, line in enumerate(file):
+        cells = [place for place, cell in enumerate(line.split(separator)) if '"' in cell]
+        columns.update(cells)
+        if '""' in line or (cells and not number):
+            return False
+    return separator == "\t" and len(columns) == 1
 
 
 @contextmanager
@@ -159,17 +187,16 @@ def _separator(path: Path, header: str, expected: str) -> str:
     return expected
 
 
-def _check_rows(
-    path: Path, file: Iterable[str], separator: str, escape: str | None = None
-) -> dict[str, set[str]]:
+def _check_rows(path: Path, file: Iterable[str], layout: _Layout) -> dict[str, set[str]]:
     """The names of the columns and the kinds of their cells."""
+    separator = layout.separator
     header: list[str] = []
     # The values of each column; None where they are too long or too many for labels.
     values: list[set[str] | None] = []
     kinds: list[set[str]] = []
     suspects: list[tuple[int, list[str]]] = []
     of_many_lines = 0
-    for number, lines, row in _rows(path, file, separator, escape):
+    for number, lines, row in _rows(path, file, layout):
         if not any(cell.strip() for cell in row) and len(row) < 2 and len(header) != 1:
             continue  # An empty line, which pandas passes over.
         if not header:
@@ -260,7 +287,7 @@ def _names(path: Path, header: Sequence[str]) -> list[str]:
 
 
 def _rows(
-    path: Path, file: Iterable[str], separator: str, escape: str | None
+    path: Path, file: Iterable[str], layout: _Layout
 ) -> Iterator[tuple[int, list[str], list[str]]]:
     """The number of each row's first line, its lines, and its fields."""
     lines: list[str] = []
@@ -271,8 +298,12 @@ def _rows(
             yield line
 
     number = 1
+    quoting = csv.QUOTE_MINIMAL if layout.is_quoted else csv.QUOTE_NONE
+    rows = csv.reader(
+        noted(), delimiter=layout.separator, escapechar=layout.escape, quoting=quoting, strict=True
+    )
     try:
-        for row in csv.reader(noted(), delimiter=separator, escapechar=escape, strict=True):
+        for row in rows:
             yield number, list(lines), row or [""]
             number += len(lines)
             lines.clear()
