@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, Literal, NamedTuple, TextIO
 
 import pandas as pd
 from datasets import Features, Value
@@ -42,7 +42,7 @@ _LIMIT = threading.Lock()
 class _Layout(NamedTuple):
     separator: str
     escape: str | None = None
-    is_quoted: bool = True
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL
 
 
 def csv_options(paths: Iterable[str | Path], separator: str = ",") -> dict[str, Any]:
@@ -69,8 +69,8 @@ def csv_options(paths: Iterable[str | Path], separator: str = ",") -> dict[str, 
     options = {"sep": layout.separator, "features": _features(columns), **CELLS}
     if layout.escape:
         options["escapechar"] = layout.escape
-    if not layout.is_quoted:
-        options["quoting"] = csv.QUOTE_NONE
+    if layout.quoting:
+        options["quoting"] = layout.quoting
     if columns and all(len(kinds) == 1 for kinds in columns):
         # An empty line of a single column is an empty cell.
         options["skip_blank_lines"] = False
@@ -114,7 +114,7 @@ def _checked(path: Path, expected: str, *version: int) -> tuple[_Layout, dict[st
     except SentimentError:
         for layout, is_likely in (
             (plain._replace(escape="\\"), _escapes_quotes),
-            (plain._replace(is_quoted=False), _holds_quotes_as_they_are),
+            (plain._replace(quoting=csv.QUOTE_NONE), _holds_quotes_as_they_are),
         ):
             with _open(path) as file:
                 if not is_likely(file, plain.separator):
@@ -298,12 +298,11 @@ def _rows(
             yield line
 
     number = 1
-    quoting = csv.QUOTE_MINIMAL if layout.is_quoted else csv.QUOTE_NONE
-    rows = csv.reader(
-        noted(), delimiter=layout.separator, escapechar=layout.escape, quoting=quoting, strict=True
-    )
     try:
-        for row in rows:
+        for row in csv.reader(
+            noted(), delimiter=layout.separator, escapechar=layout.escape,
+            quoting=layout.quoting, strict=True,
+        ):  # fmt: skip
             yield number, list(lines), row or [""]
             number += len(lines)
             lines.clear()
