@@ -5,7 +5,9 @@
 
 Of 100, 500, 1,000 and 2,000 labelled rows learn: preset `fast`; preset `best` from the encoder; an
 encoder of `transformers`; and a student of the last two, which also reads the texts without
-labels. Each is measured once on the test split. Writes docs/few_labels.md and docs/few_labels.png.
+labels. In a second round (`--rounds 2`) the encoder learns from what these three answer about some
+of those texts, and teaches another student together with the first. Each student, and what teaches
+it, is measured once on the test split. Writes docs/few_labels.md and docs/few_labels.png.
 """
 
 import argparse
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict, concatenate_datasets
 from encoder_training import BASE
 from finetune_teacher import finetune
 
@@ -26,11 +28,16 @@ from sentiment_hf.checkpoint.files import write_json
 from sentiment_hf.checkpoint.folder import EVALUATION_FILE
 from sentiment_hf.data.loading import DEFAULT_DATASET
 from sentiment_hf.errors import run_script
+from sentiment_hf.training.rows import read_training_rows
 from sentiment_hf.training.run import processor_name
+from sentiment_hf.training.teacher import kept_answers, load_teacher
 from sentiment_hf.training.transformers_teacher import TransformersTeacher
 
 DOCS = Path(__file__).parent.parent / "docs"
 UNLABELLED = "unsupervised"
+# In the second round the encoder learns from the answers about so many texts, and from each
+# labelled row so many times: an epoch of these takes half an hour on a core.
+ANSWERED_TEXTS, LABELLED_REPEATS = 10_000, 3
 
 
 def main() -> None:
@@ -41,6 +48,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/few"))
     parser.add_argument("--labels", type=int, nargs="+", default=[100, 500, 1_000, 2_000])
     parser.add_argument("--unlabelled", type=int, help="texts without labels to ask about [all]")
+    parser.add_argument("--rounds", type=int, choices=[1, 2], default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--docs", type=Path, default=DOCS, help="the folder to write into")
     arguments = parser.parse_args()
@@ -117,15 +125,39 @@ def accuracies(
         right = answers.argmax(axis=1) == np.array(few["test"]["label"])
         write_json(transformer / "test.json", {"accuracy": float(right.mean())})
     yield "the transformer", json.loads((transformer / "test.json").read_text())["accuracy"]
-    taught = measured(
-        "student",
-        preset="student",
-        init_from=encoder,
-        teacher=[work / "best", transformer],
-        unlabelled_split=UNLABELLED if UNLABELLED in few else None,
-        epochs=2,
-    )
+    teaching = {"preset": "student", "init_from": encoder}
+    if UNLABELLED in few:
+        teaching["unlabelled_split"] = UNLABELLED
+    teacher = [work / "best", transformer]
+    taught = measured("student", teacher=teacher, epochs=2, **teaching)
     yield "taught by the last two (`student`)", taught
+    if arguments.rounds == 2:
+        again = work / "transformer-2"
+        answered = answered_rows(few, [*teacher, work / "student"], seed)
+        options = {"epochs": 1, "batch_size": 32, "max_length": 384, "seed": seed}
+        finetune([answered], again, base=arguments.base, **options)
+        teacher = [work / "student", again]
+        taught = measured("student-2", teacher=teacher, epochs=4, **teaching)
+        yield "taught in a second round (`student`)", taught
+
+
+def answered_rows(few: DatasetDict, teacher: list[Path], seed: int) -> DatasetDict:
+    """Texts without labels with the mean of some answers, and the labelled rows, as soft labels."""
+    rows = read_training_rows([few], [UNLABELLED], seed, {}, is_taught=True)
+    [labelled] = rows.labelled
+    texts = sampled(DatasetDict(train=rows.unlabelled), "train", ANSWERED_TEXTS, seed)["train"]
+    loaded = [load_teacher(model) for model in teacher]
+    answers = np.mean([kept_answers(one, one.checksum(), texts) for one in loaded], axis=0)
+
+    def soft(split: Dataset, labels: Any) -> Dataset:
+        columns = {"text": split["text"][:], "label": np.asarray(labels, np.float32)}
+        return Dataset.from_dict(columns)
+
+    own = soft(labelled.train, labelled.train["label"])
+    return DatasetDict(
+        train=concatenate_datasets([soft(texts, answers[:, 1]), *[own] * LABELLED_REPEATS]),
+        validation=soft(labelled.validation, labelled.validation["label"]),
+    )
 
 
 if __name__ == "__main__":
