@@ -2,8 +2,8 @@
 
     python scripts/benchmark.py --dataset stanfordnlp/imdb
 
-Prints the tables of docs/benchmarks.md but that of training, `scripts/benchmark_training.py`;
-nothing else should compute meanwhile. DistilBERT has random weights (extra `bench`): its speed
+Prints the tables of docs/benchmarks.md that name no other script; nothing else should compute
+meanwhile. DistilBERT has random weights (extra `bench`): its speed
 does not depend on them.
 """
 

@@ -90,7 +90,7 @@ def finished_figures(output: Path, request: dict[str, Any], figures: str) -> dic
     earlier, asked = read_json(path), json.loads(json.dumps(request))
     for key, value in asked.items():
         if earlier.get(key) != value:
-            other = CHANGED.get(key, f"has another {key} ({earlier.get(key)!r}, not {value!r})")
+            other = CHANGED.get(key, f"has other `{key}` ({earlier.get(key)!r}, not {value!r})")
             raise SentimentError(
                 f"The training in {output} {other}; run it with the same arguments, or name another"
                 " `output`."

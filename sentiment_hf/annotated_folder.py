@@ -62,7 +62,7 @@ class AnnotatedPart:
         remove_leftovers(self.record)
         if self.record in records:
             self.shards = read_json(self.record)["shards"]
-            logger.info("Resuming: %d shards are there already.", len(self.shards))
+            logger.info("Resuming: shards that are written already: %d.", len(self.shards))
         ensure_folder(self.folder / "data")
         self._write_record()
         try:

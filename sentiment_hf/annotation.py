@@ -1,6 +1,7 @@
 """`annotate`: the model's answers beside every row of a data set, as parquet shards."""
 
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -114,7 +115,7 @@ def annotate(
             own = rows_of_part(totals[name], shard_index, num_shards)
             progress = tqdm(
                 total=len(own), desc=f"Annotating {name}", unit="row", dynamic_ncols=True,
-                disable=None if show_progress else True,
+                disable=None if show_progress and sys.stderr else True,
             )  # fmt: skip
             with progress:
                 tables = _tables(source, rows, own, totals[name], rows_per_shard)

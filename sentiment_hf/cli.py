@@ -53,7 +53,7 @@ def main() -> None:
     logger.handlers = [MessageHandler(main)]
     logger.setLevel(logging.INFO if is_first_process() else logging.ERROR)
     logger.propagate = False
-    if not (is_first_process() and sys.stderr.isatty()):
+    if not (is_first_process() and sys.stderr and sys.stderr.isatty()):
         shared.hide_progress_bars()
 
 
@@ -118,7 +118,7 @@ def train(
 )
 @shared.training_options
 def pretrain(dataset: str, output: Path, quiet: bool, as_json: bool, **options: Any) -> None:
-    """Pretrain embedding and LSTM on the texts of DATASET, for `train --init-from`."""
+    """Pretrain embedding and LSTM on DATASET [default: stanfordnlp/imdb], for `--init-from`."""
     from sentiment_hf.training.pretrain import pretrain as run
 
     with _resumable(output):
@@ -179,7 +179,9 @@ def push(folder: Path, repo_id: str, **options: Any) -> None:
     "--num-shards", type=shared.POSITIVE, default=1, help="Label one of so many parts ..."
 )
 @click.option("--shard-index", type=click.IntRange(min=0), default=0, help="... this one, from 0.")
-@click.option("--rows-per-shard", type=shared.POSITIVE, help="Rows of a parquet file.")
+@click.option(
+    "--rows-per-shard", type=shared.POSITIVE, help="Rows of a parquet file [default: 20,000]."
+)
 @shared.push_to_option
 @shared.source_options
 @shared.backend_option
@@ -211,7 +213,7 @@ def annotate(
 @shared.backend_option
 @shared.compute_options
 def evaluate(dataset: str, quiet: bool, as_json: bool, **options: Any) -> None:
-    """Measure a checkpoint on a labelled split of DATASET."""
+    """Measure a checkpoint on a labelled split of DATASET [default: stanfordnlp/imdb]."""
     from sentiment_hf.evaluation import evaluate as run
 
     results = run(dataset, **options)
@@ -294,7 +296,7 @@ def export(model: str, kind: str, output: Path, dtype: Any, libraries: Path | No
 @main.command()
 @shared.texts_argument
 @shared.model_option
-@click.option("--dataset", metavar="DATASET", help="Read 50 reviews of its training split.")
+@click.option("--dataset", metavar="DATASET", help="50 reviews of it [default: of the sample].")
 @click.option("--preset", metavar="NAME", help="A new network, with --untrained.")
 @click.option("--untrained", is_flag=True, help="Show the network of --preset before training.")
 @click.option("--trajectory", is_flag=True, help="The answer after each word.")

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from sentiment_hf.errors import SentimentError
+from sentiment_hf.errors import SentimentError, decoded
 
 DEFAULT_DATASET = "stanfordnlp/imdb"
 LABEL_MAP = "A=B,..."
@@ -34,11 +34,6 @@ def _output_path(text: str) -> Path:
 
     check_path("output", text)
     return plain_path(Path(text))
-
-
-def _decoded(text: str) -> str:
-    """Bytes of an argument that are no text become unknown characters."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _no_files(
@@ -81,7 +76,7 @@ def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 dataset_argument = click.argument("dataset", default=DEFAULT_DATASET)
 texts_argument = click.argument(
-    "texts", nargs=-1, metavar="[TEXT]...", type=_decoded, callback=_no_files
+    "texts", nargs=-1, metavar="[TEXT]...", type=decoded, callback=_no_files
 )
 model_option = click.option(
     "--model",
@@ -112,13 +107,29 @@ data_options = _options(
         help="Other names for its labels; 'A=' drops one; '\\' stands before a comma or '=' in a"
         " name, and before a blank at its ends.",
     ),
-    click.option("--max-samples", type=POSITIVE, help="A random sample of that many rows."),
+    click.option(
+        "--max-samples",
+        type=POSITIVE,
+        help="A random sample of that many rows of each split; not of --unlabelled-split.",
+    ),
     click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True),
 )
 compute_options = _options(
-    click.option("--device", metavar="NAME", help="cpu, cuda, mps [default: the best one here]."),
-    click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="Precision."),
-    click.option("--batch-size", type=POSITIVE, help="Texts in one batch."),
+    click.option(
+        "--device",
+        metavar="NAME",
+        help="cpu, cuda, mps [default: what --backend auto takes, else the best one here].",
+    ),
+    click.option(
+        "--dtype",
+        type=click.Choice(["float32", "bfloat16"]),
+        help="Precision [default: float32; of a training, what the hardware is fast at].",
+    ),
+    click.option(
+        "--batch-size",
+        type=POSITIVE,
+        help="Texts in one batch; of a training, over all its processes.",
+    ),
     # Eager: it has to be known before the other options import what it is for.
     click.option(
         "--quiet", is_flag=True, is_eager=True, callback=_quiet, help="No progress and no messages."
@@ -136,8 +147,8 @@ backend_option = click.option(
 training_options = _options(
     output_option,
     click.option("--init-from", metavar="MODEL", help="Start from a checkpoint or a pretraining."),
-    click.option("--epochs", type=POSITIVE),
-    click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True)),
+    click.option("--epochs", type=POSITIVE, help="[default: the preset's, and at least 400 steps]"),
+    click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="The peak."),
     click.option("--vocab-size", type=POSITIVE, help="Words in the tokenizer."),
     click.option("--resume", is_flag=True, help="Resume a training that was cut off."),
     click.option("--overwrite", is_flag=True, help="Replace what is in --output."),

@@ -80,5 +80,7 @@ class MessageHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm.auto import tqdm
 
+        if sys.stderr is None:  # As where there is no console.
+            return
         with suppress(OSError):  # A terminal that was closed.
             tqdm.write(printable(self.group.with_options(self.format(record))), file=sys.stderr)

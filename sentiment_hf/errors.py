@@ -18,6 +18,11 @@ from sentiment_hf.signals import end_as_by_ctrl_c
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
+def decoded(name: str) -> str:
+    """A name from outside as text: bytes that are none, as of old file systems, become U+FFFD."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def printable(text: str) -> str:
     """A text as one line to be shown: control characters become visible, as `\\x1b`."""
     return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
@@ -103,6 +108,8 @@ def message_and_status(error: BaseException) -> tuple[str, int]:
         # The client's own message quotes what comes after the first colon: a part of a password.
         message = "HF_ENDPOINT is no address: a / or @ in its password is written as %2F or %40"
         status = 2
+    elif isinstance(error, MemoryError):
+        message, status = "There is not enough memory.", 1
     elif isinstance(error, OSError):
         place = f": {Path(error.filename).name}" if isinstance(error.filename, str) else ""
         message, status = f"{error.strerror or error}{place}", 1

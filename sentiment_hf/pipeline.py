@@ -224,15 +224,13 @@ class SentimentPipeline(PushToHubMixin):
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        import torch
-
-        from sentiment_hf.checkpoint.pretrained import LSTMForSequenceClassification
+        from sentiment_hf.checkpoint.pretrained import network_of
         from sentiment_hf.model.device import pick_dtype
 
-        self.network = LSTMForSequenceClassification(LSTMConfig.from_dict(state["config"]))
-        weights = {name: torch.from_numpy(w) for name, w in state["weights"].items()}
-        self.network.load_state_dict(weights)
-        self.network.eval().to(state["device"], pick_dtype(state["dtype"]))
+        # joblib gives memory that cannot be written.
+        weights = {name: np.array(values) for name, values in state["weights"].items()}
+        self.network = network_of(LSTMConfig.from_dict(state["config"]), weights)
+        self.network.to(state["device"], pick_dtype(state["dtype"]))
         self.tokenizer = Tokenizer.from_str(state["tokenizer"])
 
     def trace(

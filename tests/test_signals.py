@@ -97,7 +97,7 @@ def test_a_command_that_is_told_to_end_ends_as_by_ctrl_c(checkpoint, tmp_path, c
     done = signalled(numbers, 1, *arguments, ignored=True)
     assert done.returncode == 0, done.stderr
     if command == "annotate":
-        assert "Resuming: 1 shards" in done.stderr
+        assert "Resuming: shards that are written already: 1." in done.stderr
         assert [*shards, len([*out.glob("data/*.parquet")])] == [1, 4]
 
 

@@ -118,8 +118,8 @@ def test_a_finished_teacher_is_given_for_the_same_request_alone(tmp_path, base, 
     assert json.loads(again.stdout) == json.loads((tmp_path / "ft/validation.json").read_text())
     assert "ft holds this training, finished: nothing was trained." in again.stderr
     for dataset, option, differing in (
-        ("flipped.csv", ["--seed", 3], "has another seed (0, not 3)"),
-        ("a.csv", ["--epochs", 3], "has another epochs (2.0, not 3.0)"),
+        ("flipped.csv", ["--seed", 3], "has other `seed` (0, not 3)"),
+        ("a.csv", ["--epochs", 3], "has other `epochs` (2.0, not 3.0)"),
         ("flipped.csv", [], "read other data: the data has changed; run"),
     ):
         refused = finetune(dataset, *option)

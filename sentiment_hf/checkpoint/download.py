@@ -19,7 +19,7 @@ from sentiment_hf.checkpoint.folder import (
     is_checkpoint,
 )
 from sentiment_hf.checkpoint.staging import current_folder
-from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_errors
+from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, decoded, hub_errors
 from sentiment_hf.version import __version__
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def find_checkpoint(
 def model_name(model: str | Path) -> str:
     """How a MODEL is called in what is written: its Hub id, or its base name."""
     path = Path(model)
-    return path.resolve().name if path.exists() else str(model)
+    return decoded(path.resolve().name if path.exists() else str(model))
 
 
 def revision_of(folder: Path) -> str | None:

@@ -1,11 +1,12 @@
 """Files on disk: reads are bounded, and writes are atomic."""
 
+import errno
 import json
 import os
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 LARGEST_CONFIG_BYTES = 1_000_000
 LARGEST_JSON_BYTES = 64_000_000
+# What a disk says that cannot wait for the names in a folder.
+NO_SYNC = errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS
 
 
 def read_bytes(path: Path, largest: int = LARGEST_JSON_BYTES) -> bytes:
@@ -70,11 +73,15 @@ def replaced_file(path: Path) -> Iterator[Path]:
     The temporary name cannot be predicted, and the disk has the content before `path` changes.
     """
     new = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
-    os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    try:
+        os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    except OSError as error:
+        raise unwritable(path, error) from error
     mode = stat.S_IMODE((path if path.is_file() else new).stat().st_mode)
     try:
         yield new
-        new.chmod(mode)  # `safetensors` leaves a file that its owner alone may read.
+        with suppress(OSError):  # Some mounted volumes know no modes.
+            new.chmod(mode)  # `safetensors` leaves a file that its owner alone may read.
         sync(new)
         os.replace(new, path)
     except BaseException:
@@ -97,6 +104,10 @@ def sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDWR if is_windows else os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some mounted volumes cannot do that with a folder.
+        if not path.is_dir() or error.errno not in NO_SYNC:
+            raise
     finally:
         os.close(descriptor)
 
@@ -129,6 +140,10 @@ def _sort_metadata(path: Path) -> None:
         if len(sorted_header) <= size:
             file.seek(8)
             file.write(sorted_header.ljust(size))
+
+
+def unwritable(path: Path, error: OSError) -> SentimentError:
+    return SentimentError(f"{path} cannot be written: {error.strerror}.", exit_status=1)
 
 
 def ensure_folder(path: str | Path) -> Path:

@@ -1,8 +1,10 @@
 """The network with the interface of a pretrained model."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
@@ -87,13 +89,22 @@ class LSTMForSequenceClassification(LSTMClassifier, PushToHubMixin):
 
 def read_network(folder: Path, config: LSTMConfig) -> LSTMForSequenceClassification:
     """The network of a checkpoint folder in evaluation mode; see `read_weights`."""
-    weights = read_weights(folder, config)
-    # On `meta` the network takes no memory before its weights are assigned.
-    with torch.device("meta"), _SkipInit():
-        network = LSTMForSequenceClassification(config)
-    tensors = {name: torch.from_numpy(values) for name, values in weights.items()}
-    network.load_state_dict(tensors, assign=True)
+    network = network_of(config, read_weights(folder, config))
     network._tokenizer_checksum = header_checksums(folder).get(TOKENIZER_FILE)
+    return network
+
+
+def network_of(
+    config: LSTMConfig, weights: Mapping[str, np.ndarray]
+) -> LSTMForSequenceClassification:
+    """A network in evaluation mode; the weights are used as they lie in memory, not copied."""
+    # What is made in inference mode can never be explained.
+    with torch.inference_mode(False):
+        # On `meta` the network takes no memory before its weights are assigned.
+        with torch.device("meta"), _SkipInit():
+            network = LSTMForSequenceClassification(config)
+        tensors = {name: torch.from_numpy(values) for name, values in weights.items()}
+        network.load_state_dict(tensors, assign=True)
     return network.eval()
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sentiment_hf.checkpoint.files import ensure_folder, sync
+from sentiment_hf.checkpoint.files import ensure_folder, sync, unwritable
 from sentiment_hf.errors import SentimentError
 
 LOCK_FILE = ".sentiment-hf.lock"
@@ -234,7 +234,8 @@ def _put_in_place(folder: Path, staging: Path, names: set[Path], own_files: OwnF
         moving.unlink(missing_ok=True)
         _link(staged / name, moving)
         if place.is_file() and not place.is_symlink():
-            shutil.copymode(place, moving)
+            with suppress(OSError):  # Some mounted volumes know no modes.
+                shutil.copymode(place, moving)
         os.replace(moving, place)
     for path in list(own_files(folder)):
         if path.relative_to(folder) not in names:
@@ -282,7 +283,10 @@ def new_folder(folder: Path) -> Iterator[Path]:
     folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
     new = folder.with_name(f"{STAGING}{secrets.token_hex(8)}")
-    new.mkdir()
+    try:
+        new.mkdir()
+    except OSError as error:
+        raise unwritable(folder, error) from error
     try:
         yield new
         for path in [*new.rglob("*"), new]:

@@ -235,8 +235,8 @@ def make_batch(texts: list[np.ndarray], labels: np.ndarray | None = None) -> Bat
     import torch
 
     input_ids = torch.from_numpy(pad_rows(texts))
-    lengths = torch.tensor([len(ids) for ids in texts])
-    mask = torch.arange(input_ids.shape[1]) < lengths[:, None]
+    lengths = torch.tensor([len(ids) for ids in texts], device="cpu")
+    mask = torch.arange(input_ids.shape[1], device="cpu") < lengths[:, None]
     return Batch(input_ids, mask, None if labels is None else torch.from_numpy(labels))
 
 

@@ -49,7 +49,7 @@ from sentiment_hf.data.saved_folders import is_saved, load_saved
 from sentiment_hf.data.splits import TRAIN_SPLIT
 from sentiment_hf.data.text_folders import texts_in_folders
 from sentiment_hf.data.tokenization import IDS_COLUMN
-from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, hub_errors
+from sentiment_hf.errors import HUB_TIMEOUT_SECONDS, SentimentError, decoded, hub_errors
 
 DEFAULT_DATASET = "stanfordnlp/imdb"
 SAMPLE_FOLDER = Path(__file__).parent.parent / "sample"
@@ -135,7 +135,7 @@ def dataset_name(dataset: DatasetSource) -> str:
         name = None if first is None else first.info.dataset_name
         return name if name not in (None, "generator", "parquet", "json", "csv") else "in memory"
     path = Path(dataset)
-    return path.resolve().name if path.exists() else str(dataset)
+    return decoded(path.resolve().name if path.exists() else str(dataset))
 
 
 def open_splits(

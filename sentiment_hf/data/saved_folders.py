@@ -34,10 +34,13 @@ def load_saved(folder: Path) -> Dataset | DatasetDict:
     known_by = [(str(file), *file_version(folder / file)) for file in files]
     digest = hashlib.sha256(os.fsencode(f"{whole} {known_by}")).hexdigest()
     place = config.HF_DATASETS_CACHE / "saved" / digest
-    for file in files:
-        (place / file).parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError):
-            (place / file).symlink_to(Path(whole, file))
+    try:
+        for file in files:
+            (place / file).parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError):
+                (place / file).symlink_to(Path(whole, file))
+    except OSError:  # Not every disk has links, and not every cache can be written.
+        return load_from_disk(str(folder))
     return load_from_disk(str(place))
 
 

@@ -1,10 +1,30 @@
 """Which device computes, and in which precision."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
 import torch
 
 from sentiment_hf.errors import SentimentError, first_line
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@contextmanager
+def plain_torch() -> Iterator[None]:
+    """Torch with gradients, in float32 and on the CPU unless another device is named.
+
+    That is how it begins; a notebook may have changed it for the whole process.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        if (dtype := torch.get_default_dtype()) != torch.float32:
+            stack.callback(torch.set_default_dtype, dtype)
+            torch.set_default_dtype(torch.float32)
+        yield
 
 
 def pick_device(name: str | None = None) -> torch.device:

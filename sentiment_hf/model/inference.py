@@ -55,7 +55,8 @@ def predict_logits(
     threads = 1 if alone else torch.get_num_threads()
     words = WORDS_PER_BATCH if threads > 1 else WORDS_PER_BATCH_ALONE
     outputs = network.config.num_outputs
-    logits = torch.empty((len(rows),) if outputs == 1 else (len(rows), outputs))
+    shape = (len(rows),) if outputs == 1 else (len(rows), outputs)
+    logits = torch.empty(shape, dtype=torch.float32, device="cpu")
 
     @torch.inference_mode()
     def answer(batch: Batch) -> tuple[np.ndarray, Tensor]:

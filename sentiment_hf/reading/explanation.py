@@ -10,6 +10,7 @@ from torch import Tensor
 from sentiment_hf.data.batching import cut
 from sentiment_hf.data.tokenization import UNK_ID
 from sentiment_hf.errors import needs_extra
+from sentiment_hf.model.device import plain_torch
 from sentiment_hf.model.inference import evaluation_copy
 from sentiment_hf.model.network import LSTMClassifier
 from sentiment_hf.reading.trajectory import between
@@ -41,6 +42,7 @@ class Explanation:
     completeness_error: float
 
 
+@plain_torch()
 def explain(network: LSTMClassifier, tokenizer: Tokenizer, text: str) -> Explanation:
     """What each word contributes to the label that the text gets.
 

@@ -101,7 +101,7 @@ def _embedding(network: LSTMClassifier, output: Tensor, end: int | None) -> list
     return [
         make_step(
             "embedding.weight",
-            "What was learnt of each word of the vocabulary: one vector a word.",
+            "The vector of each word of the vocabulary: one row a word.",
             weight,
             axes=("vocabulary", EMBEDDING),
             parameters=weight.numel(),

@@ -3,6 +3,7 @@
 import logging
 import math
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -124,6 +125,7 @@ class Trainer:
         if self.state is not None and self.state.exists():
             self.state.restore(self)
             logger.info("Resuming at step %d of %d.", self.step, self.total_steps)
+        is_shown = self.show_progress and sys.stderr and self.accelerator.is_main_process
         progress = tqdm(
             total=self.total_steps,
             initial=self.step,
@@ -131,7 +133,7 @@ class Trainer:
             unit="step",
             dynamic_ncols=True,
             # None: shown on a terminal only.
-            disable=None if self.show_progress and self.accelerator.is_main_process else True,
+            disable=None if is_shown else True,
         )
         with _interrupted_between_steps() as is_interrupted, progress:
             while True:

@@ -8,6 +8,7 @@ from sentiment_hf.checkpoint.weights import write_encoder
 from sentiment_hf.data.batching import EncodedRows, TrainingBatches
 from sentiment_hf.data.loading import DatasetSource, dataset_name, load_reviews
 from sentiment_hf.errors import SentimentError
+from sentiment_hf.model.device import plain_torch
 from sentiment_hf.training.language_model import (
     CANDIDATES,
     WINDOW,
@@ -20,6 +21,7 @@ from sentiment_hf.training.run import TrainingRun
 from sentiment_hf.training.texts import pretraining_texts
 
 
+@plain_torch()
 def pretrain(
     dataset: DatasetSource,
     output: str | Path,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from sentiment_hf.data.batching import Batch
 from sentiment_hf.data.label_map import check_label_map
 from sentiment_hf.data.loading import DatasetSource
+from sentiment_hf.model.device import plain_torch
 from sentiment_hf.model.network import LSTMClassifier
 from sentiment_hf.pipeline import SentimentPipeline
 from sentiment_hf.training.loop import LossFunction
@@ -35,6 +36,7 @@ FEW_ROWS_HINT = (
 logger = logging.getLogger(__name__)
 
 
+@plain_torch()
 def train(
     dataset: DatasetSource | Sequence[DatasetSource],
     output: str | Path,
