@@ -7,7 +7,7 @@ Of 100, 500, 1,000 and 2,000 labelled rows learn: preset `fast`; preset `best` f
 encoder of `transformers`; and a student of the last two, which also reads the texts without
 labels. In a second round (`--rounds 2`) the encoder learns from what these three answer about some
 of those texts, and teaches another student together with the first. Each student, and what teaches
-it, is measured once on the test split. Writes docs/few_labels.md and docs/few_labels.png.
+it, is measured once on the test split. Writes few_labels.md and few_labels.png beside them.
 """
 
 import argparse
@@ -33,7 +33,6 @@ from sentiment_hf.training.run import processor_name
 from sentiment_hf.training.teacher import kept_answers, load_teacher
 from sentiment_hf.training.transformers_teacher import TransformersTeacher
 
-DOCS = Path(__file__).parent.parent / "docs"
 UNLABELLED = "unsupervised"
 # In the second round the encoder learns from the answers about so many texts, and from each
 # labelled row so many times: an epoch of these takes half an hour on a core.
@@ -50,8 +49,9 @@ def main() -> None:
     parser.add_argument("--unlabelled", type=int, help="texts without labels to ask about [all]")
     parser.add_argument("--rounds", type=int, choices=[1, 2], default=1)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--docs", type=Path, default=DOCS, help="the folder to write into")
+    parser.add_argument("--docs", type=Path, help="the folder for the page [default: --work]")
     arguments = parser.parse_args()
+    docs = arguments.docs or arguments.work
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
     reviews = load_reviews(arguments.dataset, seed=arguments.seed)
@@ -66,7 +66,7 @@ def main() -> None:
             logging.info("%d labels, %s: %.4f", count, method, accuracy)
 
     texts = len(few.get(UNLABELLED, ()))
-    with figure(arguments.docs / "few_labels.png") as axes:
+    with figure(docs / "few_labels.png") as axes:
         for method, values in found.items():
             axes.semilogx(list(values), list(values.values()), marker="o", label=method)
         # What stands there of itself are powers of ten in formulas, which the figures do not set.
@@ -89,7 +89,7 @@ def main() -> None:
         cells = [f"{values[count]:.4f}" if count in values else "-" for values in found.values()]
         lines.append(f"| {count:,} | {' | '.join(cells)} |")
     lines += ["", "![Accuracy over labelled rows](few_labels.png)", ""]
-    (arguments.docs / "few_labels.md").write_text("\n".join(lines))
+    (docs / "few_labels.md").write_text("\n".join(lines))
     print("\n".join(lines))
 
 
