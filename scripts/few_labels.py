@@ -6,8 +6,8 @@
 Of 100, 500, 1,000 and 2,000 labelled rows learn: preset `fast`; preset `best` from the encoder; an
 encoder of `transformers`; and a student of the last two, which also reads the texts without
 labels. In a second round (`--rounds 2`) the encoder learns from what these three answer about some
-of those texts, and teaches another student together with the first. Each student, and what teaches
-it, is measured once on the test split. Writes few_labels.md and few_labels.png beside them.
+of those texts, and teaches another student together with the first. All but this encoder are
+measured once on the test split. Writes few_labels.md and few_labels.png beside them.
 """
 
 import argparse
@@ -27,8 +27,8 @@ from sentiment_hf.checkpoint.figures import figure
 from sentiment_hf.checkpoint.files import write_json
 from sentiment_hf.checkpoint.folder import EVALUATION_FILE
 from sentiment_hf.data.loading import DEFAULT_DATASET
-from sentiment_hf.errors import run_script
-from sentiment_hf.training.rows import read_training_rows
+from sentiment_hf.errors import SentimentError, run_script
+from sentiment_hf.training.rows import SOFT_LABEL_NAMES, read_training_rows
 from sentiment_hf.training.run import processor_name
 from sentiment_hf.training.teacher import kept_answers, load_teacher
 from sentiment_hf.training.transformers_teacher import TransformersTeacher
@@ -55,6 +55,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
     reviews = load_reviews(arguments.dataset, seed=arguments.seed)
+    if arguments.rounds == 2 and UNLABELLED not in reviews:
+        raise SentimentError(f"A second round asks about texts of the split {UNLABELLED!r}.")
     # By method, then by count. What is finished is taken as it is, so a cut run can be repeated.
     found: dict[str, dict[int, float]] = {}
     for count in arguments.labels:
@@ -148,15 +150,20 @@ def answered_rows(few: DatasetDict, teacher: list[Path], seed: int) -> DatasetDi
     texts = sampled(DatasetDict(train=rows.unlabelled), "train", ANSWERED_TEXTS, seed)["train"]
     loaded = [load_teacher(model) for model in teacher]
     answers = np.mean([kept_answers(one, one.checksum(), texts) for one in loaded], axis=0)
+    # A soft label is the probability of this one.
+    second = rows.label_names.index(SOFT_LABEL_NAMES[1])
 
     def soft(split: Dataset, labels: Any) -> Dataset:
         columns = {"text": split["text"][:], "label": np.asarray(labels, np.float32)}
         return Dataset.from_dict(columns)
 
-    own = soft(labelled.train, labelled.train["label"])
+    def hard(split: Dataset) -> Dataset:
+        return soft(split, np.asarray(split["label"]) == second)
+
+    own = hard(labelled.train)
     return DatasetDict(
-        train=concatenate_datasets([soft(texts, answers[:, 1]), *[own] * LABELLED_REPEATS]),
-        validation=soft(labelled.validation, labelled.validation["label"]),
+        train=concatenate_datasets([soft(texts, answers[:, second]), *[own] * LABELLED_REPEATS]),
+        validation=hard(labelled.validation),
     )
 
 

@@ -110,16 +110,12 @@ data_options = _options(
     click.option(
         "--max-samples",
         type=POSITIVE,
-        help="A random sample of that many rows of each split; not of --unlabelled-split.",
+        help="A random sample of that many rows of each labelled split.",
     ),
     click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True),
 )
 compute_options = _options(
-    click.option(
-        "--device",
-        metavar="NAME",
-        help="cpu, cuda, mps [default: what --backend auto takes, else the best one here].",
-    ),
+    click.option("--device", metavar="NAME", help="cpu, cuda, mps [default: the best one here]."),
     click.option(
         "--dtype",
         type=click.Choice(["float32", "bfloat16"]),
@@ -147,7 +143,7 @@ backend_option = click.option(
 training_options = _options(
     output_option,
     click.option("--init-from", metavar="MODEL", help="Start from a checkpoint or a pretraining."),
-    click.option("--epochs", type=POSITIVE, help="[default: the preset's, and at least 400 steps]"),
+    click.option("--epochs", type=POSITIVE, help="Passes over the training texts."),
     click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="The peak."),
     click.option("--vocab-size", type=POSITIVE, help="Words in the tokenizer."),
     click.option("--resume", is_flag=True, help="Resume a training that was cut off."),

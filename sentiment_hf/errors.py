@@ -17,10 +17,16 @@ from sentiment_hf.signals import end_as_by_ctrl_c
 # sequences), line ends, marks that turn the direction of a line; and half characters without UTF-8.
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
+# What a file is called until it is whole.
+TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp$")
+
 
 def decoded(name: str) -> str:
     """A name from outside as text: bytes that are none, as of old file systems, become U+FFFD."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    try:
+        return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    except UnicodeEncodeError:  # No name that a file can have.
+        return name.encode("utf-8", "replace").decode()
 
 
 def printable(text: str) -> str:
@@ -111,7 +117,8 @@ def message_and_status(error: BaseException) -> tuple[str, int]:
     elif isinstance(error, MemoryError):
         message, status = "There is not enough memory.", 1
     elif isinstance(error, OSError):
-        place = f": {Path(error.filename).name}" if isinstance(error.filename, str) else ""
+        name = Path(error.filename).name if isinstance(error.filename, str) else ""
+        place = f": {TEMPORARY.sub('', name)}" if name else ""
         message, status = f"{error.strerror or error}{place}", 1
     else:
         message, status = f"{type(error).__name__}: {error}", 1

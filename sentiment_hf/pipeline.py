@@ -96,13 +96,13 @@ class SentimentPipeline(PushToHubMixin):
         tokenizer = read_tokenizer(folder, config)
         if pick_backend(backend, folder, device, dtype) == "onnx":
             return OnnxPipeline(OnnxNetwork(config, read_graph(folder, config)), tokenizer)
-        from sentiment_hf.checkpoint.pretrained import read_network
+        from sentiment_hf.checkpoint.pretrained import move_network, read_network
         from sentiment_hf.model.device import pick_device, pick_dtype
         from sentiment_hf.model.memory import keep_few_shapes
 
         keep_few_shapes()
         network = read_network(folder, config)
-        network.to(pick_device(device), pick_dtype(dtype or "float32"))
+        move_network(network, pick_device(device), pick_dtype(dtype or "float32"))
         return cls(network, tokenizer)
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -224,13 +224,13 @@ class SentimentPipeline(PushToHubMixin):
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        from sentiment_hf.checkpoint.pretrained import network_of
+        from sentiment_hf.checkpoint.pretrained import move_network, network_of
         from sentiment_hf.model.device import pick_dtype
 
         # joblib gives memory that cannot be written.
         weights = {name: np.array(values) for name, values in state["weights"].items()}
         self.network = network_of(LSTMConfig.from_dict(state["config"]), weights)
-        self.network.to(state["device"], pick_dtype(state["dtype"]))
+        move_network(self.network, state["device"], pick_dtype(state["dtype"]))
         self.tokenizer = Tokenizer.from_str(state["tokenizer"])
 
     def trace(

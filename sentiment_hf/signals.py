@@ -10,6 +10,7 @@ from typing import Any
 # The end of a machine that is only lent, and a terminal that is closed; Windows has no second.
 ENDING_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 SECONDS_TO_END = 5.0
+SECONDS_AFTER_FORK = 0.01
 
 
 def end_as_by_ctrl_c() -> None:
@@ -28,7 +29,7 @@ def end_as_by_ctrl_c() -> None:
     handled = [one for one in ENDING_SIGNALS if signal.getsignal(one) is signal.SIG_DFL]
     for one in handled:
         signal.signal(one, interrupt)
-    if handled and hasattr(os, "register_at_fork"):
+    if handled and hasattr(signal, "sigtimedwait"):  # Neither on Windows nor on macOS.
         _end_forked_processes_at_once(handled, interrupt)
 
 
@@ -41,18 +42,24 @@ def _end_forked_processes_at_once(
     that arrives right after the fork is lost where there is a handler (Python forgets in the new
     process what was pending), and the pool would wait for ever: so they are blocked meanwhile.
     """
+    blocked = {signal.SIGINT, *handled}
     of_thread = threading.local()
 
     def block() -> None:
-        of_thread.mask = signal.pthread_sigmask(signal.SIG_BLOCK, handled)
+        of_thread.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
 
     def unblock() -> None:
+        # Python ignores what a handler raises in here, so this process gets them a little later.
+        for one in signal.sigpending() & blocked:
+            if signal.sigtimedwait([one], 0):
+                threading.Timer(SECONDS_AFTER_FORK, os.kill, (os.getpid(), one)).start()
         signal.pthread_sigmask(signal.SIG_SETMASK, of_thread.mask)
 
     def restore() -> None:
         for one in handled:
             if signal.getsignal(one) is handler:
                 signal.signal(one, signal.SIG_DFL)
-        unblock()
+        signal.pthread_sigmask(signal.SIG_SETMASK, of_thread.mask)
 
     os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=restore)

@@ -215,6 +215,8 @@ def test_texts_between_tabs_need_no_quotes_around_them(write, name):
         ['"an open quote\tpos', 'a film\t"neg"'],  # Not of texts alone.
         ['"an open quote\tpos', "and\tits\tend"],
         ['"an open quote', 'goes on"s\tpos'],
+        [*(f'"film {i}"\tpos' for i in range(5)), '"film" x\tneg'],  # Most have quotes around them.
+        [*(f'"film {i}"\tpos' for i in range(5)), '"the \\\\"best"\tneg', '"a" b\tneg'],
     ],
 )
 def test_texts_between_tabs_that_have_quotes_around_them_keep_their_rules(run, write, lines):

@@ -154,11 +154,39 @@ print(*ends)
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+# One that is told to end while it forks.
+MEANWHILE = """
+import os, signal, time
+told = []
+os.register_at_fork(before=lambda: told and os.kill(os.getpid(), told.pop()))
+from sentiment_hf.signals import end_as_by_ctrl_c
+end_as_by_ctrl_c()
+for number in (signal.SIGTERM, signal.SIGINT):
+    told.append(number)
+    try:
+        if not (child := os.fork()):
+            os._exit(0)
+        os.waitpid(child, 0)
+        time.sleep(20)
+        print("lost")
+    except KeyboardInterrupt:
+        print("interrupted")
+print(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+"""
+
+
+@pytest.mark.skipif(
+    not hasattr(signal, "sigtimedwait"),
+    reason="forks are not guarded here",
+)
 @pytest.mark.parametrize(
     ("program", "printed"),
-    [(FORKS, ["interrupted", str(TERM)]), (TOO_EARLY, [str(TERM)])],
-    ids=["at work", "at its beginning"],
+    [
+        (FORKS, ["interrupted", str(TERM)]),
+        (TOO_EARLY, [str(TERM)]),
+        (MEANWHILE, ["interrupted", "interrupted", "set()"]),
+    ],
+    ids=["at work", "at its beginning", "what it was forked from"],
 )
 def test_a_forked_process_ends_at_once(program, printed):
     """Else a pool waits for ever at its end, as in `map(num_proc=2)`."""

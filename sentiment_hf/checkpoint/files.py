@@ -73,10 +73,7 @@ def replaced_file(path: Path) -> Iterator[Path]:
     The temporary name cannot be predicted, and the disk has the content before `path` changes.
     """
     new = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
-    except OSError as error:
-        raise unwritable(path, error) from error
+    os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     mode = stat.S_IMODE((path if path.is_file() else new).stat().st_mode)
     try:
         yield new
@@ -140,10 +137,6 @@ def _sort_metadata(path: Path) -> None:
         if len(sorted_header) <= size:
             file.seek(8)
             file.write(sorted_header.ljust(size))
-
-
-def unwritable(path: Path, error: OSError) -> SentimentError:
-    return SentimentError(f"{path} cannot be written: {error.strerror}.", exit_status=1)
 
 
 def ensure_folder(path: str | Path) -> Path:

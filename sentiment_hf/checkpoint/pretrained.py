@@ -108,6 +108,12 @@ def network_of(
     return network.eval()
 
 
+def move_network(network: nn.Module, device: str | torch.device, dtype: torch.dtype) -> None:
+    """As `network.to`; in inference mode, too, what comes of it can be explained."""
+    with torch.inference_mode(False):
+        network.to(device, dtype)
+
+
 class _SkipInit(TorchFunctionMode):
     """Skips `torch.nn.init`, which on the device `meta` costs a second of imports."""
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sentiment_hf.checkpoint.files import ensure_folder, sync, unwritable
+from sentiment_hf.checkpoint.files import ensure_folder, sync
 from sentiment_hf.errors import SentimentError
 
 LOCK_FILE = ".sentiment-hf.lock"
@@ -260,7 +260,9 @@ def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:
-        shutil.copy2(source, target)
+        shutil.copyfile(source, target)
+        with suppress(OSError):  # Nor do all disks know modes.
+            shutil.copymode(source, target)
         sync(target)
 
 
@@ -281,12 +283,14 @@ def new_folder(folder: Path) -> Iterator[Path]:
                 yield new
         return
     folder = folder.resolve()
-    folder.parent.mkdir(parents=True, exist_ok=True)
     new = folder.with_name(f"{STAGING}{secrets.token_hex(8)}")
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
         new.mkdir()
     except OSError as error:
-        raise unwritable(folder, error) from error
+        raise SentimentError(
+            f"{folder} cannot be written: {error.strerror}.", exit_status=1
+        ) from error
     try:
         yield new
         for path in [*new.rglob("*"), new]:

@@ -140,17 +140,23 @@ def _escapes_quotes(file: Iterable[str], separator: str) -> bool:
 
 
 def _holds_quotes_as_they_are(file: Iterable[str], separator: str) -> bool:
-    """Whether texts stand between tabs without quotes around them, as in the files of GLUE.
+    """Whether texts stand between tabs without quotes around them, as in SST-2's files of GLUE.
 
-    Then each line is a row, nobody has doubled a quote, and only one column, not its name, has any.
+    Then nobody has doubled a quote or put a backslash before it, only one column, not its name, has
+    any, and few of its texts have them around the whole.
     """
-    columns = set()
+    columns, whole, others = set(), 0, 0
     for number, line in enumerate(file):
-        cells = [place for place, cell in enumerate(line.split(separator)) if '"' in cell]
-        columns.update(cells)
-        if '""' in line or (cells and not number):
+        cells = line.rstrip("\r\n").split(separator)
+        for place, cell in enumerate(cells):
+            if '"' in cell:
+                columns.add(place)
+                is_whole = len(cell) > 1 and cell[0] == cell[-1] == '"'
+                whole, others = whole + is_whole, others + (not is_whole)
+        is_header = not number
+        if '""' in line or '\\"' in line or (is_header and (columns or len(cells) < 2)):
             return False
-    return separator == "\t" and len(columns) == 1
+    return separator == "\t" and len(columns) == 1 and whole <= others
 
 
 @contextmanager

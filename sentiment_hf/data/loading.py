@@ -254,6 +254,8 @@ def _load(
         changed = {key for key, value in vars(settings).items() if value != plain[key]}
         if builder.info.features or not changed <= OWN_OF_FILES:
             options.pop("features")  # The card tells the columns.
+        if changed & {"quotechar", "quoting"}:
+            options.pop("quoting", None)
     if folder is not None and not streaming:
         options |= cache_options(files)
     return load_dataset(name=config, **source, **options, streaming=streaming)

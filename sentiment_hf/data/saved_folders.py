@@ -9,7 +9,13 @@ from pathlib import Path
 
 from datasets import Dataset, DatasetDict, config, load_from_disk
 
-from sentiment_hf.data.files import check_split_names, elsewhere, is_plain, regular
+from sentiment_hf.data.files import (
+    check_split_names,
+    elsewhere,
+    is_plain,
+    plain_path,
+    regular,
+)
 from sentiment_hf.data.text_files import file_version
 from sentiment_hf.errors import SentimentError
 
@@ -30,18 +36,24 @@ def load_saved(folder: Path) -> Dataset | DatasetDict:
         SentimentError: it is damaged, or names files outside it.
     """
     files = list(_checked_files(folder))
-    whole = os.path.abspath(folder)
+    with suppress(OSError):  # Not every disk has links, and not every cache can be written.
+        return load_from_disk(str(_linked(folder.resolve(), files)))
+    return load_from_disk(plain_path(folder))
+
+
+def _linked(folder: Path, files: list[Path]) -> Path:
+    """A folder in the cache whose files are links to those of another."""
     known_by = [(str(file), *file_version(folder / file)) for file in files]
-    digest = hashlib.sha256(os.fsencode(f"{whole} {known_by}")).hexdigest()
-    place = config.HF_DATASETS_CACHE / "saved" / digest
-    try:
-        for file in files:
-            (place / file).parent.mkdir(parents=True, exist_ok=True)
-            with suppress(FileExistsError):
-                (place / file).symlink_to(Path(whole, file))
-    except OSError:  # Not every disk has links, and not every cache can be written.
-        return load_from_disk(str(folder))
-    return load_from_disk(str(place))
+    digest = hashlib.sha256(os.fsencode(f"{folder} {known_by}")).hexdigest()
+    place = Path(config.HF_DATASETS_CACHE).expanduser() / "saved" / digest
+    for file in files:
+        link = place / file
+        link.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            link.symlink_to(folder / file)
+        if os.readlink(link) != str(folder / file):
+            raise FileExistsError(f"{link} is something else.")
+    return place
 
 
 def _checked_files(folder: Path) -> Iterator[Path]:
