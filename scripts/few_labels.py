@@ -75,7 +75,7 @@ def main() -> None:
         axes.set_xticks(arguments.labels, [f"{count:,}" for count in arguments.labels])
         axes.minorticks_off()
         axes.set(xlabel="labelled rows", ylabel="accuracy on the test split")
-        axes.legend()
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     lines = [
         "# How many labels are enough",
         "",
