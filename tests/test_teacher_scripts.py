@@ -164,7 +164,7 @@ def test_a_request_is_kept_from_the_first_checkpoint_on(tmp_path, monkeypatch):
     assert finished_figures(tmp_path, {"seed": 1}, "figures.json") is None
     (tmp_path / "steps/checkpoint-5").mkdir(parents=True)
     assert finished_figures(tmp_path, {"seed": 1}, "figures.json") is None
-    with pytest.raises(SentimentError, match=r"another seed \(1, not 2\)"):
+    with pytest.raises(SentimentError, match=r"other `seed` \(1, not 2\)"):
         finished_figures(tmp_path, {"seed": 2}, "figures.json")
     assert json.loads((tmp_path / "request.json").read_text()) == {"seed": 1}
 
