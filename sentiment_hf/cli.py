@@ -296,7 +296,7 @@ def export(model: str, kind: str, output: Path, dtype: Any, libraries: Path | No
 @main.command()
 @shared.texts_argument
 @shared.model_option
-@click.option("--dataset", metavar="DATASET", help="Its reviews; else those of the sample.")
+@click.option("--dataset", metavar="DATASET", help="Whose 50 reviews [default: the sample's].")
 @click.option("--preset", metavar="NAME", help="A new network, with --untrained.")
 @click.option("--untrained", is_flag=True, help="Show the network of --preset before training.")
 @click.option("--trajectory", is_flag=True, help="The answer after each word.")
@@ -306,7 +306,7 @@ def export(model: str, kind: str, output: Path, dtype: Any, libraries: Path | No
 @shared.data_options
 @shared.compute_options
 def inspect(texts: tuple[str, ...], quiet: bool, as_json: bool, **options: Any) -> None:
-    """Read between the layers: follow each TEXT, or 50 training reviews, through it."""
+    """Read between the layers: follow each TEXT, or 50 reviews, through the network."""
     from sentiment_hf.inspection import inspect as run
     from sentiment_hf.inspection import render
 

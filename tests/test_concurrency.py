@@ -212,7 +212,9 @@ print(late / early, highest(several), highest("\ufdfa" * 100_000))
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="measures memory by /proc, which Linux alone has"
+)
 @pytest.mark.parametrize("backend", ["torch", "onnx"])
 @pytest.mark.parametrize(
     ("calls", "growth", "many", "megabytes"),

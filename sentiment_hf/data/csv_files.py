@@ -112,12 +112,12 @@ def _checked(path: Path, expected: str, *version: int) -> tuple[_Layout, dict[st
     try:
         return _columns_of(path, plain)
     except SentimentError:
-        for layout, is_likely in (
-            (plain._replace(escape="\\"), _escapes_quotes),
-            (plain._replace(quoting=csv.QUOTE_NONE), _holds_quotes_as_they_are),
-        ):
+        others = [(plain._replace(escape="\\"), _escapes_quotes)]
+        if plain.separator == "\t":
+            others.append((plain._replace(quoting=csv.QUOTE_NONE), _holds_quotes_as_they_are))
+        for layout, is_likely in others:
             with _open(path) as file:
-                if not is_likely(file, plain.separator):
+                if not is_likely(file):
                     continue
             with suppress(SentimentError):
                 return _columns_of(path, layout)
@@ -129,7 +129,7 @@ def _columns_of(path: Path, layout: _Layout) -> tuple[_Layout, dict[str, set[str
         return layout, _check_rows(path, file, layout)
 
 
-def _escapes_quotes(file: Iterable[str], separator: str) -> bool:
+def _escapes_quotes(file: Iterable[str]) -> bool:
     """Whether backslashes stand before quotes, and before nothing but these and backslashes."""
     found = False
     for line in file:
@@ -139,7 +139,7 @@ def _escapes_quotes(file: Iterable[str], separator: str) -> bool:
     return found
 
 
-def _holds_quotes_as_they_are(file: Iterable[str], separator: str) -> bool:
+def _holds_quotes_as_they_are(file: Iterable[str]) -> bool:
     """Whether texts stand between tabs without quotes around them, as in SST-2's files of GLUE.
 
     Then nobody has doubled a quote or put a backslash before it, only one column, not its name, has
@@ -147,7 +147,7 @@ def _holds_quotes_as_they_are(file: Iterable[str], separator: str) -> bool:
     """
     columns, whole, others = set(), 0, 0
     for number, line in enumerate(file):
-        cells = line.rstrip("\r\n").split(separator)
+        cells = line.rstrip("\r\n").split("\t")
         for place, cell in enumerate(cells):
             if '"' in cell:
                 columns.add(place)
@@ -156,7 +156,7 @@ def _holds_quotes_as_they_are(file: Iterable[str], separator: str) -> bool:
         is_header = not number
         if '""' in line or '\\"' in line or (is_header and (columns or len(cells) < 2)):
             return False
-    return separator == "\t" and len(columns) == 1 and whole <= others
+    return len(columns) == 1 and whole <= others
 
 
 @contextmanager
